@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The daemon as a service: mount, umount, and what a clone needs (doctor). */
+#ifndef CLONE_PLAN_SERVICE_H
+#define CLONE_PLAN_SERVICE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "clone/plan/session.h"
+#include "fs/util/err.h"
+
+enum mount_state {
+	MOUNT_NONE,  /* nothing is mounted there */
+	MOUNT_ALIVE, /* ours, and answers */
+	MOUNT_DEAD,  /* transport endpoint is not connected */
+	MOUNT_OTHER, /* somebody else's file system */
+};
+
+enum mount_state service_mount_state(const char *mountpoint);
+
+/* Start the daemon of the store at mountpoint (NULL: the remembered or usual
+ * one), clearing a dead mount first. 0 also when it runs there already;
+ * -EBUSY when it runs elsewhere. */
+int service_mount(struct session *session, const char *mountpoint, struct err *err);
+
+/* Stop it. -EBUSY while a running domain uses a disk (message names both). */
+int service_umount(struct session *session, struct err *err);
+
+/* Array of {"check", "status": "ok" | "warning" | "failed", "text", "hint": TEXT | null}. */
+int service_doctor(struct session *session, json_t **ret_checks, struct err *err);
+
+#endif

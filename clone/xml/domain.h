@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Door of the rewriter: a domain's XML in, a clone's XML out; no other effect.
+ *
+ *	xml_scan(source xml)            what is in it; refuses what cannot be cloned yet
+ *	xml_rewrite(source xml, request)    the clone's definition
+ *	xml_check(defined xml, request)     did libvirt keep what we asked for?
+ *	xml_restore(clone xml, request)     hydrate: on full images, nothing of ours left
+ *	xml_provenance(any xml)         is it a clone of ours?
+ *
+ * Text is UTF-8 as libvirt gives it with VIR_DOMAIN_XML_INACTIVE|SECURE.
+ * DOCTYPE, entities and more than XML_TEXT_MAX bytes are refused. What the
+ * rewriter does not know it keeps, in its order, comments and foreign
+ * namespaces included. Graphics passwords never get into an error message.
+ *
+ * Errors: -EOPNOTSUPP an element that is writable, could be shared and is not
+ * understood: the message names the element (and target) and the hint the way
+ * out; -EINVAL not a domain. All functions are pure and may run in any thread.
+ */
+#ifndef CLONE_XML_DOMAIN_H
+#define CLONE_XML_DOMAIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fs/util/err.h"
+
+#define XML_TEXT_MAX (8u << 20)
+#define XML_DISKS_MAX 256
+#define XML_NICS_MAX 256
+#define XML_MAC_TEXT 18 /* "52:54:00:12:34:56" */
+
+#define XML_NAMESPACE "https://lazyclone.org/domain/1.0"
+
+struct xml_disk {
+	char *target;  /* "vda" */
+	char *type;    /* "file", "block" ... */
+	char *device;  /* "disk", "cdrom" ... */
+	char *format;  /* driver type; NULL if not said */
+	char *source;  /* path; NULL: empty drive */
+	char *driver;  /* the <driver> element as text; NULL if there is none */
+	bool readonly;
+	bool cloned;   /* writable image of a disk: gets a delta of its own */
+};
+
+struct xml_domain {
+	char *name;
+	char *uuid;
+	char *nvram; /* path of the NVRAM file; NULL without one */
+	uint32_t n_disks;
+	struct xml_disk *disks;
+	uint32_t n_macs; /* one per interface, in document order; "" where none is said */
+	char (*macs)[XML_MAC_TEXT];
+};
+
+void xml_domain_free(struct xml_domain *domain); /* NULL allowed */
+
+/* Describe a source domain; refuse what is writable and not understood. */
+int xml_scan(const char *xml, struct xml_domain **ret_domain, struct err *err);
+
+/* The same without refusing anything: for other domains' MACs, disk paths,
+ * NVRAM (conflict checks, "who uses this file"). */
+int xml_survey(const char *xml, struct xml_domain **ret_domain, struct err *err);
+
+struct xml_new_disk {
+	const char *target;
+	const char *path;   /* the file on the mount, or the full image */
+	const char *driver; /* xml_restore: the recorded <driver> text, may be NULL */
+};
+
+struct xml_request {
+	const char *name;
+	const char *uuid;
+	uint32_t n_disks; /* every disk that xml_scan called cloned */
+	const struct xml_new_disk *disks;
+	uint32_t n_macs; /* as many as the source has */
+	const char (*macs)[XML_MAC_TEXT];
+	const char *nvram; /* NULL exactly when the source has none */
+	bool dac_label;    /* write <seclabel model='dac' relabel='no'/>: capabilities list dac */
+	/* provenance, written as <lazyclone:clone> into <metadata> */
+	const char *store;
+	const char *source_name;
+	const char *source_uuid;
+	int64_t created_sec;
+};
+
+/* Caller frees *ret_xml. *ret_changes (may be NULL): a NULL-terminated array of
+ * lines for people ("disk vda: /a.img -> /mnt/..."), freed by xml_changes_free. */
+int xml_rewrite(const char *xml, const struct xml_request *request, char **ret_xml,
+	char ***ret_changes, struct err *err);
+void xml_changes_free(char **changes);
+
+/* Compare what libvirt made of it: -EREMOTEIO names the first difference. */
+int xml_check(const char *defined_xml, const struct xml_request *request, struct err *err);
+
+struct xml_restore_request {
+	uint32_t n_disks;
+	const struct xml_new_disk *disks;
+};
+
+int xml_restore(const char *clone_xml, const struct xml_restore_request *request, char **ret_xml,
+	struct err *err);
+
+/* After hydrate: is every disk of request in place, and nothing of ours left? */
+int xml_check_restored(const char *defined_xml, const struct xml_restore_request *request,
+	struct err *err);
+
+struct xml_provenance {
+	char *uuid; /* the clone's own, as written at cloning */
+	char *store;
+	char *source_name;
+	char *source_uuid;
+	int64_t created_sec;
+};
+
+/* 1 and *ret if the metadata is there and names the domain's own UUID, 0 if
+ * not, -EINVAL for text that is no domain. */
+int xml_provenance(const char *xml, struct xml_provenance *ret_provenance);
+void xml_provenance_clear(struct xml_provenance *provenance);
+
+#endif

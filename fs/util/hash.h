@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* XXH3, the one checksum of the project; hash.c is the only file that knows the library.
+ *
+ * It lives on the floor rather than in fs/store because base files are
+ * sampled with it too and the two rooms may not include each other.
+ */
+#ifndef FS_UTIL_HASH_H
+#define FS_UTIL_HASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* 64-bit XXH3 of len bytes. */
+uint64_t hash64(const void *data, size_t len, uint64_t seed);
+
+#endif
