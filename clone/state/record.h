@@ -10,6 +10,7 @@
 #define CLONE_STATE_RECORD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "fs/util/err.h"
