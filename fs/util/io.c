@@ -52,6 +52,20 @@ static ssize_t kernel_pread(
 	return n < 0 ? -errno : n;
 }
 
+static ssize_t kernel_pread_nowait(
+	const struct io_gate *io, int fd, void *buf, size_t len, uint64_t off)
+{
+	struct iovec iov = {.iov_base = buf, .iov_len = len};
+	ssize_t n;
+
+	do
+		n = preadv2(fd, &iov, 1, (off_t)off, RWF_NOWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EOPNOTSUPP) /* the file system cannot tell */
+		return kernel_pread(io, fd, buf, len, off);
+	return n < 0 ? -errno : n;
+}
+
 static ssize_t kernel_pwritev(
 	const struct io_gate *io, int fd, const struct iovec *iov, int count, uint64_t off)
 {
@@ -105,6 +119,7 @@ const struct io_gate io_kernel = {
 	.unlinkat = kernel_unlinkat,
 	.renameat = kernel_renameat,
 	.pread = kernel_pread,
+	.pread_nowait = kernel_pread_nowait,
 	.pwritev = kernel_pwritev,
 	.fallocate = kernel_fallocate,
 	.ftruncate = kernel_ftruncate,
@@ -179,7 +194,7 @@ int io_fsync_dir(const struct io_gate *io, int dirfd, const char *name)
 	return rc;
 }
 
-static int write_new_file(const struct io_gate *io, int dirfd, const char *name, const void *data,
+int io_write_file(const struct io_gate *io, int dirfd, const char *name, const void *data,
 	size_t len, mode_t mode)
 {
 	int fd = io->openat(io, dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode);
@@ -202,7 +217,7 @@ int io_publish(const struct io_gate *io, int dirfd, const char *name, const void
 
 	if (snprintf(temp, sizeof(temp), "%s.tmp", name) >= (int)sizeof(temp))
 		return -ENAMETOOLONG;
-	rc = write_new_file(io, dirfd, temp, data, len, mode);
+	rc = io_write_file(io, dirfd, temp, data, len, mode);
 	if (rc == 0)
 		rc = io->renameat(io, dirfd, temp, dirfd, name, 0);
 	if (rc < 0) {

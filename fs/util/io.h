@@ -29,6 +29,9 @@ struct io_gate {
 	int (*renameat)(const struct io_gate *io, int fromfd, const char *from, int tofd,
 		const char *to, unsigned int flags);
 	ssize_t (*pread)(const struct io_gate *io, int fd, void *buf, size_t len, uint64_t off);
+	/* Only what needs no waiting for a device: -EAGAIN otherwise. */
+	ssize_t (*pread_nowait)(
+		const struct io_gate *io, int fd, void *buf, size_t len, uint64_t off);
 	ssize_t (*pwritev)(const struct io_gate *io, int fd, const struct iovec *iov, int count,
 		uint64_t off);
 	int (*fallocate)(const struct io_gate *io, int fd, int mode, uint64_t off, uint64_t len);
@@ -48,6 +51,11 @@ int io_read_full(const struct io_gate *io, int fd, void *buf, size_t len, uint64
 /* pwritev until all is written. iov is consumed (its entries are moved on). */
 int io_writev_full(const struct io_gate *io, int fd, struct iovec *iov, int count, uint64_t off);
 int io_write_full(const struct io_gate *io, int fd, const void *buf, size_t len, uint64_t off);
+
+/* Make a small file with this content and fdatasync it; its directory is not
+ * synced. For places nobody looks at yet; elsewhere io_publish(). */
+int io_write_file(const struct io_gate *io, int dirfd, const char *name, const void *data,
+	size_t len, mode_t mode);
 
 /* Open dir/name relative to dirfd and fsync it; "." for dirfd itself. */
 int io_fsync_dir(const struct io_gate *io, int dirfd, const char *name);
