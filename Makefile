@@ -87,8 +87,13 @@ PKG_clone/plan := jansson
 PKG_clone/cmd := smartcols jansson
 
 pkg_of = $(sort $(foreach r,$(1),$(PKG_$(r))))
+# These goals build nothing here (or by a make of their own) and may run before
+# pkg-config is installed.
+BARE_GOALS := deps check check-fresh demo demo-clean clean
+ifneq ($(filter-out $(BARE_GOALS),$(or $(MAKECMDGOALS),all)),)
 cflags_of = $(if $(call pkg_of,$(1)),$(shell $(PKG_CONFIG) --cflags $(call pkg_of,$(1))))
 libs_of = $(if $(call pkg_of,$(1)),$(shell $(PKG_CONFIG) --libs $(call pkg_of,$(1))))
+endif
 
 PROGRAMS := $(O)/lazyclonefs $(O)/lazyclone
 

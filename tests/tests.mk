@@ -1,6 +1,45 @@
 # The test targets that need more than a program: included by ../Makefile.
 
+SUITES := lint check-unit check-model-short fuzz-seeds check-mount check-crash check-vm check-san \
+	check-install
+GUEST := $(BUILD)/guest
+# What a test script needs to know of this build.
+TEST_ENV = BUILD_BIN=$(abspath $(O)) GUEST=$(abspath $(GUEST))
+
+.PHONY: guest check-model-short
+
+# Every suite, also after one failed; .ci/run reads the last line.
+check: deps
+	$(Q)[ "$$(id -u)" -eq 0 ] || { \
+		echo "make check: error: needs root (FUSE mounts, libvirt)" >&2; \
+		echo "hint: sudo make check, or make check-fast" >&2; exit 2; }
+	+$(Q)$(TEST_ENV) MAKE='$(MAKE)' tests/lib/check $(BUILD)/check $(SUITES)
+
 check-fast: lint check-unit check-model-short fuzz-seeds
 
-.PHONY: check-model-short
 check-model-short: $(MODELS)
+
+guest:
+	$(Q)tests/guest/make-guest $(GUEST)
+
+check-vm: all guest
+	$(Q)$(TEST_ENV) tests/vm/run '$(TEST)'
+
+check-install: all
+	$(Q)tests/lib/check-install '$(MAKE)'
+
+check-san:
+	+$(Q)$(MAKE) --no-print-directory D=asan check-unit check-model-short fuzz-seeds
+	+$(Q)$(MAKE) --no-print-directory D=tsan check-unit
+
+demo: deps
+	+$(Q)contrib/demo
+
+demo-clean:
+	$(Q)contrib/demo clean
+
+check-fresh:
+	$(Q)tests/fresh/run
+
+bench: all
+	$(Q)$(TEST_ENV) tests/bench/run
