@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The verb `clone`: make clones of a domain, or one disk of an image. */
+#include "clone/plan/clone.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "clone/cmd/output.h"
+#include "clone/cmd/verb.h"
+#include "fs/util/size.h"
+
+#define ARG(member) offsetof(struct args, member)
+
+static const struct cli_option options[] = {
+	{'o', "original", "SOURCE", "the domain to clone: name, UUID or id", ARG(original)},
+	{'n', "name", "NAME", "name of the clone", ARG(name)},
+	{'N', "count", "N", "make N clones, NAME1 to NAMEN", ARG(count)},
+	{0, "all-or-none", NULL, "with --count: remove the others if one fails", ARG(all_or_none)},
+	{0, "disk-only", "IMAGE", "a disk of this image, without a domain; prints its path",
+		ARG(disk_only)},
+	{0, "start", NULL, "start the clones", ARG(start)},
+	{0, "dry-run", NULL, "say what would be made, make nothing", ARG(dry_run)},
+	{0, "print-xml", NULL, "print the clone's domain XML, make nothing", ARG(print_xml)},
+	{.name = NULL},
+};
+
+static int usage(const struct cmd *cmd, struct err *err, const char *text)
+{
+	return cmd_usage(cmd, err_set(err, -EINVAL, "%s", text), err);
+}
+
+/* Words and virt-clone's letters say the same: take each from where it stands. */
+static int take_words(const struct cmd *cmd, struct clone_options *how, struct err *err)
+{
+	int next = 0;
+
+	if (!how->source && !how->disk_only && next < cmd->n_words)
+		how->source = cmd->words[next++];
+	if (!how->name && next < cmd->n_words)
+		how->name = cmd->words[next++];
+	if (next < cmd->n_words)
+		return cmd_usage(cmd, err_set(err, -EINVAL, "one argument too many: '%s'",
+			cmd->words[next]), err);
+	if (how->source && how->disk_only)
+		return usage(cmd, err, "--original and --disk-only exclude each other");
+	if (!how->source && !how->disk_only)
+		return usage(cmd, err, "SOURCE is missing");
+	if (how->disk_only && !how->name)
+		return usage(cmd, err, "--disk-only needs a NAME");
+	if (how->disk_only && (how->start || how->print_xml))
+		return usage(cmd, err, "--disk-only makes no domain to start or to print");
+	if (how->start && (how->dry_run || how->print_xml))
+		return usage(cmd, err, "--start and making nothing exclude each other");
+	return 0;
+}
+
+static int take_options(const struct cmd *cmd, struct clone_options *how, struct err *err)
+{
+	const struct args *args = &cmd->args;
+	uint64_t count = 1;
+	int rc = 0;
+
+	*how = (struct clone_options){
+		.source = args->original,
+		.disk_only = args->disk_only,
+		.name = args->name,
+		.all_or_none = args->all_or_none,
+		.start = args->start,
+		.dry_run = args->dry_run,
+		.print_xml = args->print_xml,
+	};
+	if (args->count)
+		rc = cli_number("--count", args->count, 1, CLONE_COUNT_MAX, &count, err);
+	if (rc)
+		return cmd_usage(cmd, rc, err);
+	how->count = (uint32_t)count;
+	return take_words(cmd, how, err);
+}
+
+static json_t *disks_array(const struct clone_result *result)
+{
+	json_t *disks = json_array();
+
+	for (uint32_t i = 0; i < result->n_disks; i++) {
+		const struct clone_disk_result *disk = &result->disks[i];
+
+		json_array_append_new(disks, json_pack("{s:o, s:o, s:o, s:I}", "target",
+			output_text(disk->target), "path", output_text(disk->path), "base",
+			output_text(disk->base), "size_bytes", (json_int_t)disk->size_bytes));
+	}
+	return disks;
+}
+
+static json_t *changes_array(char *const *changes)
+{
+	json_t *lines = json_array();
+
+	for (; changes && *changes; changes++)
+		json_array_append_new(lines, output_text(*changes));
+	return lines;
+}
+
+static json_t *result_object(const struct cmd *cmd, const struct clone_result *result)
+{
+	json_t *object = json_pack("{s:o, s:o, s:b, s:b, s:o, s:I, s:I, s:o, s:o}", "name",
+		output_text(result->name), "uuid", output_text(result->uuid), "made", result->made,
+		"started", result->started, "disks", disks_array(result), "store_ns",
+		(json_int_t)result->store_ns, "total_ns", (json_int_t)result->total_ns, "changes",
+		changes_array(result->changes), "error", output_error_object(&result->err));
+
+	if (object && cmd->args.print_xml)
+		json_object_set_new(object, "xml", output_text(result->xml));
+	return object;
+}
+
+static void print_json(const struct cmd *cmd, const struct clone_result *results, uint32_t count)
+{
+	json_t *array = json_array();
+
+	for (uint32_t i = 0; i < count; i++)
+		json_array_append_new(array, result_object(cmd, &results[i]));
+	output_json(array);
+}
+
+static void print_disks(const struct clone_result *result)
+{
+	char size[SIZE_TEXT];
+
+	for (uint32_t i = 0; i < result->n_disks; i++)
+		printf("  %s  %s  %s  of %s\n", result->disks[i].target, result->disks[i].path,
+			size_format(result->disks[i].size_bytes, size), result->disks[i].base);
+}
+
+static void print_plan(const struct clone_result *result)
+{
+	printf("%s: would be made\n", result->name);
+	for (char *const *line = result->changes; line && *line; line++)
+		printf("  %s\n", *line);
+	if (!result->changes)
+		print_disks(result);
+}
+
+static void print_one(const struct cmd *cmd, const struct clone_result *result)
+{
+	char total[SIZE_TEXT], store[SIZE_TEXT];
+
+	if (!result->made)
+		return;
+	printf("%s: cloned in %s (store part %s)%s\n", result->name,
+		duration_format(result->total_ns, total), duration_format(result->store_ns, store),
+		result->started ? ", started" : "");
+	print_disks(result);
+	for (char *const *line = result->changes; cmd->args.verbose && line && *line; line++)
+		printf("  %s\n", *line);
+}
+
+static const char *outcome(const struct clone_result *result)
+{
+	if (result->err.code)
+		return result->made ? "not started" : "failed";
+	return result->started ? "started" : "made";
+}
+
+static int print_table(const struct clone_result *results, uint32_t count)
+{
+	static const struct output_column columns[] = {
+		{"NAME", false}, {"RESULT", false}, {"TIME", true}, {"WHY", false}, {NULL, false}};
+	struct output_table *table = output_table_new(columns);
+	int rc = table ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; !rc && i < count; i++) {
+		char time[SIZE_TEXT];
+		const char *const cells[] = {results[i].name, outcome(&results[i]),
+			results[i].made ? duration_format(results[i].total_ns, time) : NULL,
+			results[i].err.code ? results[i].err.message : NULL};
+
+		rc = output_table_line(table, cells);
+	}
+	if (!rc)
+		return output_table_print(table);
+	output_table_free(table);
+	return rc;
+}
+
+static int print_results(const struct cmd *cmd, const struct clone_result *results, uint32_t count)
+{
+	if (cmd->args.json) {
+		print_json(cmd, results, count);
+	} else if (cmd->args.print_xml) {
+		for (uint32_t i = 0; i < count; i++)
+			fputs(results[i].xml ? results[i].xml : "", stdout);
+	} else if (cmd->args.dry_run) {
+		for (uint32_t i = 0; i < count; i++)
+			print_plan(&results[i]);
+	} else if (cmd->args.disk_only && count == 1) {
+		puts(results[0].n_disks ? results[0].disks[0].path : "");
+	} else if (count == 1) {
+		print_one(cmd, &results[0]);
+	} else {
+		return print_table(results, count);
+	}
+	return 0;
+}
+
+static int run_clone(struct cmd *cmd, struct err *err)
+{
+	struct clone_options how;
+	struct clone_result *results = NULL;
+	struct session *session;
+	uint32_t count = 0;
+	int rc;
+	int printed;
+
+	rc = take_options(cmd, &how, err);
+	if (!rc)
+		rc = cmd_session(cmd, &session, err);
+	if (!rc && !how.dry_run && !how.print_xml)
+		rc = session_recover(session, err);
+	if (rc)
+		return rc;
+	rc = clone_make(session, &how, &results, &count, err);
+	if (rc && rc != -EREMOTEIO)
+		return rc;
+	printed = print_results(cmd, results, count);
+	clone_results_free(results, count);
+	return rc ? rc : printed ? err_sys(err, printed, "printing the result") : 0;
+}
+
+const struct verb verb_clone = {
+	.name = "clone",
+	.summary = "clone a shut-off domain, or one disk image",
+	.usage = (const char *const[]){
+		"[OPTION...] SOURCE [NAME]", "[OPTION...] --disk-only IMAGE NAME", NULL},
+	.detail = (const char *const[]){
+		"Without NAME the clone is called SOURCE-clone1 (the first free number). A clone",
+		"is whole or not there at all; with --count the whole ones stay and the exit",
+		"status is 8 if some failed. The original must be shut off, and cannot be started",
+		"as long as a clone needs its images.",
+		NULL},
+	.options = options,
+	.max_words = 2,
+	.run = run_clone,
+};

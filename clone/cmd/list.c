@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The verb `list`: a line per clone. */
+#include <errno.h>
+
+#include "clone/cmd/output.h"
+#include "clone/cmd/verb.h"
+#include "clone/plan/inventory.h"
+#include "fs/util/size.h"
+
+static int add_line(struct output_table *table, const json_t *clone)
+{
+	char size[SIZE_TEXT], delta[SIZE_TEXT], created[SIZE_TEXT];
+	const char *const cells[] = {
+		member_text(clone, "name", "?"),
+		member_text(clone, "state", "?"),
+		size_format(member_number(clone, "size_bytes"), size),
+		size_format(member_number(clone, "delta_bytes"), delta),
+		date_format((int64_t)member_number(clone, "created"), created),
+		member_text(clone, "source", "-"),
+	};
+
+	return output_table_line(table, cells);
+}
+
+static int print_table(const json_t *clones)
+{
+	static const struct output_column columns[] = {{"NAME", false}, {"STATE", false},
+		{"SIZE", true}, {"DELTA", true}, {"CREATED", false}, {"SOURCE", false},
+		{NULL, false}};
+	struct output_table *table = output_table_new(columns);
+	int rc = table ? 0 : -ENOMEM;
+	const json_t *clone;
+	size_t i;
+
+	json_array_foreach(clones, i, clone)
+		if (!rc)
+			rc = add_line(table, clone);
+	if (!rc)
+		return output_table_print(table);
+	output_table_free(table);
+	return rc;
+}
+
+/* Guests that hang come with the way out. */
+static void say_hints(const json_t *clones)
+{
+	const json_t *clone;
+	size_t i;
+
+	json_array_foreach(clones, i, clone) {
+		const char *hint = member_text(clone, "hint", NULL);
+
+		if (hint)
+			output_notice(hint);
+	}
+}
+
+static int run_list(struct cmd *cmd, struct err *err)
+{
+	struct session *session;
+	json_t *clones = NULL;
+	int rc;
+
+	rc = cmd_session(cmd, &session, err);
+	if (!rc)
+		rc = inventory_list(session, &clones, err);
+	if (rc)
+		return rc;
+	if (cmd->args.json) {
+		output_json(clones);
+		return 0;
+	}
+	rc = print_table(clones);
+	if (!cmd->args.quiet)
+		say_hints(clones);
+	json_decref(clones);
+	return rc ? err_sys(err, rc, "printing the table") : 0;
+}
+
+const struct verb verb_list = {
+	.name = "list",
+	.summary = "the clones of the store, with state and size",
+	.usage = (const char *const[]){"", NULL},
+	.options = no_options,
+	.run = run_list,
+};

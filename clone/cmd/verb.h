@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A verb: one row that help, parsing and completion are made from, and the run it serves. */
+#ifndef CLONE_CMD_VERB_H
+#define CLONE_CMD_VERB_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "fs/util/cli.h"
+#include "fs/util/err.h"
+
+struct session;
+
+/* What options say, for all verbs: the same option means the same everywhere. */
+struct args {
+	const char *connect, *store;
+	bool quiet, verbose, json, help, version;
+
+	const char *original, *name, *disk_only, *count, *to;
+	bool start, dry_run, print_xml, all_or_none, force;
+};
+
+/* One run of the program. */
+struct cmd {
+	const struct verb *verb; /* NULL until it is known */
+	struct args args;
+	int n_words;
+	char **words; /* after the verb */
+	struct session *session; /* opened on first need */
+};
+
+#define WORDS_ANY 0x7fffffff
+
+struct verb {
+	const char *name;
+	const char *summary;       /* one line for the overview */
+	const char *const *usage;  /* what may follow the name; ends with NULL */
+	const char *const *detail; /* lines of text for --help; ends with NULL */
+	const struct cli_option *options;
+	int min_words, max_words;
+	const char *missing; /* the word that is missing below min_words */
+	int (*run)(struct cmd *cmd, struct err *err); /* 0 or -errno */
+};
+
+extern const struct cli_option global_options[];
+extern const struct cli_option no_options[];
+
+extern const struct verb verb_clone, verb_list, verb_info, verb_rm, verb_hydrate, verb_mount,
+	verb_umount, verb_status, verb_doctor, verb_version, verb_help;
+extern const struct verb *const verbs[]; /* ends with NULL */
+
+const struct verb *verb_find(const char *name); /* NULL: unknown */
+
+/* The session of this run. */
+int cmd_session(struct cmd *cmd, struct session **ret_session, struct err *err);
+
+/* Wrong usage of this verb: err says what, this adds where to read on. Returns code. */
+int cmd_usage(const struct cmd *cmd, int code, struct err *err);
+
+/* For a verb that takes several names: try each one, go on after a failure
+ * (printed at once), and say -EREMOTEIO if some were done, else the first
+ * failure. With --json one document, an array of what `each` gave back:
+ * *ret_result is an object or NULL, to which "name" and "error" are added. */
+int cmd_each(struct cmd *cmd,
+	int (*each)(struct cmd *cmd, const char *name, json_t **ret_result, struct err *err),
+	struct err *err);
+
+#endif
