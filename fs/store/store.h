@@ -43,6 +43,9 @@
 #define STORE_CLONES_MAX 65536  /* clones of one store */
 #define STORE_MANIFEST_MAX (1u << 20) /* bytes: 256 disks of 4 KiB each */
 #define STORE_PATH_MAX 4096
+#define STORE_IDENTITY_MAX 4096 /* bytes of a base's identity (BASE_IDENTITY_MAX) */
+#define STORE_NODE_MAX ((UINT64_C(1) << 40) - 1)
+#define STORE_NUMBER_MAX 65535 /* disk numbers are not used again: more than disks */
 
 struct store;
 
@@ -88,11 +91,12 @@ int manifest_parse(const char *text, size_t len, struct manifest **ret_manifest,
 bool store_name_valid(const char *name);
 bool store_target_valid(const char *target);
 
-/* Make a store at path. An empty or missing directory becomes one; a store
- * is left as it is; anything else is refused (-EUCLEAN). Parents are made. */
+/* Make a store at path. An empty or missing directory becomes one, and so
+ * does one whose making was cut short; a store is left as it is; anything
+ * else is refused (-EUCLEAN). Parents are made. */
 int store_create(const struct io_gate *io, const char *path, struct err *err);
 
-/* Open an existing store. -ENOENT: nothing there. */
+/* Open an existing store. -ENOENT: nothing there, or an empty directory. */
 int store_open(const struct io_gate *io, const char *path, struct store **ret_store,
 	struct err *err);
 void store_close(struct store *store); /* releases the daemon's lock too; NULL allowed */
@@ -112,13 +116,15 @@ int store_locked(struct store *store);
 struct store_stage;
 
 /* Begin: a directory in staging/, with the deltas and the manifest of m in
- * it, synced. -EEXIST if a clone of that name is there already. */
+ * it, their content synced. -EEXIST if a clone of that name is there already. */
 int store_stage(struct store *store, const struct manifest *m, struct store_stage **ret_stage,
 	struct err *err);
-int store_stage_dirfd(const struct store_stage *stage);       /* to add files; sync them yourself */
-const char *store_stage_name(const struct store_stage *stage); /* its name in staging/ */
+/* To add files. Sync their content; store_commit() syncs the directory. */
+int store_stage_dirfd(const struct store_stage *stage);
+const char *store_stage_name(const struct store_stage *stage); /* in staging/: m->id as text */
 
-/* Publish as clones/NAME, durably; or delete. Both free the stage. */
+/* Publish as clones/NAME, durably; or delete. Both free the stage. A commit
+ * that fails leaves nothing in clones/; -EEXIST: somebody took the name. */
 int store_commit(struct store_stage *stage, struct err *err);
 void store_stage_abort(struct store_stage *stage);
 
@@ -131,6 +137,9 @@ void store_names_free(char **names, uint32_t count);
 
 int store_manifest_read(struct store *store, const char *name, struct manifest **ret_manifest,
 	struct err *err);
+
+/* Replace the manifest of the clone m->name, durably. -ENOENT if a clone with
+ * another id has that name by now. */
 int store_manifest_write(struct store *store, const struct manifest *m, struct err *err);
 
 /* Descriptor of clones/NAME, or -errno. */
