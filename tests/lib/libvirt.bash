@@ -26,7 +26,7 @@ libvirt_open_kvm() {
 }
 
 libvirt_answers() {
-	virsh -q -c qemu:///system uri >/dev/null 2>&1
+	command virsh -q -c qemu:///system uri >/dev/null 2>&1
 }
 
 # Start DAEMON with its pid file in DIR, detached, none of our descriptors kept.

@@ -104,7 +104,7 @@ vm_xml() {
 }
 
 vm_define() {
-	local name=$1 image=$VM_DIR/$1.raw
+	local name=$1 image=${VM_IMAGES:-$VM_DIR}/$1.raw
 	shift
 	cp --sparse=always --reflink=auto "$GUEST/root.raw" "$image"
 	vm_xml "$name" "$image" "$@" >"$VM_DIR/$name.xml"
