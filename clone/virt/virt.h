@@ -76,8 +76,8 @@ int virt_undefine(struct virt *virt, const char *uuid, bool keep_nvram, struct e
 int virt_start(struct virt *virt, const char *uuid, struct err *err);
 int virt_destroy(struct virt *virt, const char *uuid, struct err *err); /* power off */
 
-/* True if the domain has a block job, snapshot or checkpoint (*ret_what says
- * which; static text). */
+/* 1 if the domain has a block job, snapshot or checkpoint (*ret_what says
+ * which; static text), 0 if not. */
 int virt_busy(struct virt *virt, const char *uuid, const char **ret_what, struct err *err);
 
 #endif
