@@ -9,13 +9,22 @@
 #include "clone/plan/session.h"
 #include "fs/util/err.h"
 
+/* How long a mount may take to answer before it counts as hung: a daemon
+ * answers statfs without touching a base. */
+#define SERVICE_ANSWER_MS 5000
+
+/* A daemon replays what an unclean stop left before it is ready. */
+#define SERVICE_START_MS 120000
+
 enum mount_state {
 	MOUNT_NONE,  /* nothing is mounted there */
-	MOUNT_ALIVE, /* ours, and answers */
+	MOUNT_ALIVE, /* a lazyclone mount, and it answers */
 	MOUNT_DEAD,  /* transport endpoint is not connected */
+	MOUNT_HUNG,  /* its daemon is there and does not answer */
 	MOUNT_OTHER, /* somebody else's file system */
 };
 
+/* Never waits longer than SERVICE_ANSWER_MS. */
 enum mount_state service_mount_state(const char *mountpoint);
 
 /* Start the daemon of the store at mountpoint (NULL: the remembered or usual
@@ -23,7 +32,8 @@ enum mount_state service_mount_state(const char *mountpoint);
  * -EBUSY when it runs elsewhere. */
 int service_mount(struct session *session, const char *mountpoint, struct err *err);
 
-/* Stop it. -EBUSY while a running domain uses a disk (message names both). */
+/* Stop it; a dead mount is cleared. 0 also when nothing is mounted. -EBUSY
+ * while a running domain uses a disk (message names both). */
 int service_umount(struct session *session, struct err *err);
 
 /* Array of {"check", "status": "ok" | "warning" | "failed", "text", "hint": TEXT | null}. */

@@ -104,6 +104,29 @@ enum exit_status err_exit_status(int code)
 	}
 }
 
+int err_of_exit_status(int status)
+{
+	static const int code[] = {
+		[EXIT_DONE] = 0,
+		[EXIT_FAILED] = -EIO,
+		[EXIT_USAGE] = -EINVAL,
+		[EXIT_NOT_FOUND] = -ENOENT,
+		[EXIT_EXISTS] = -EBUSY,
+		[EXIT_NOT_PERMITTED] = -EACCES,
+		[EXIT_TIMED_OUT] = -ETIMEDOUT,
+		[EXIT_UNREACHABLE] = -ECONNREFUSED,
+		[EXIT_PARTLY] = -EREMOTEIO,
+		[EXIT_NO_SPACE] = -ENOSPC,
+		[EXIT_NOT_SUPPORTED] = -EOPNOTSUPP,
+		[EXIT_BASE_CHANGED] = -ESTALE,
+		[EXIT_DAMAGED] = -EUCLEAN,
+	};
+
+	if (status < 0 || status > EXIT_DAMAGED)
+		return -EIO;
+	return code[status];
+}
+
 void err_print(const char *program, const struct err *err)
 {
 	fprintf(stderr, "%s: error: %s\n", program, err->message);

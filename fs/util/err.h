@@ -75,6 +75,10 @@ void err_prefix(struct err *err, const char *fmt, ...) __attribute__((format(pri
 /* Exit status for a -errno (0 gives EXIT_DONE). */
 enum exit_status err_exit_status(int code);
 
+/* The other way, for what a program of ours exited with: a -errno of that
+ * class (0 for EXIT_DONE, -EIO for what is no class of ours). */
+int err_of_exit_status(int status);
+
 /* Print on stderr: "PROGRAM: error: MESSAGE" and the hint, if there is one. */
 void err_print(const char *program, const struct err *err);
 

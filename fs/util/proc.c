@@ -56,7 +56,7 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static __attribute__((noreturn)) void run_child(char *const argv[], int errfd)
+static __attribute__((noreturn)) void run_child(const char *const argv[], int errfd)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -64,7 +64,7 @@ static __attribute__((noreturn)) void run_child(char *const argv[], int errfd)
 	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
 		dup2(errfd, STDERR_FILENO) < 0)
 		_exit(STATUS_NOT_RUN);
-	execvp(argv[0], argv);
+	execvp(argv[0], (char *const *)argv);
 	_exit(STATUS_NOT_RUN);
 }
 
@@ -119,7 +119,7 @@ static int reap(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : SIGNAL_STATUS + WTERMSIG(status);
 }
 
-int proc_run(char *const argv[], int timeout_ms, int *ret_status,
+int proc_run(const char *const argv[], int timeout_ms, int *ret_status,
 	char said[static PROC_STDERR_MAX], struct err *err)
 {
 	int64_t deadline_ms = now_ms() + timeout_ms;

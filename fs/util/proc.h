@@ -14,7 +14,7 @@
  * -ETIMEDOUT returned. A grandchild that keeps stderr open does not keep us.
  * *ret_status: its exit status, or 128 + the signal that ended it. said (may
  * be NULL) gets the beginning of its stderr. -errno: it could not be run. */
-int proc_run(char *const argv[], int timeout_ms, int *ret_status,
+int proc_run(const char *const argv[], int timeout_ms, int *ret_status,
 	char said[static PROC_STDERR_MAX], struct err *err);
 
 /* Call fn(ctx), which returns 0 or -errno, in a child process, and give back
