@@ -24,12 +24,14 @@
  *	base_release
  *
  * Holds of the same file are one object inside, counted. All functions may be
- * called from any thread. The room runs one watcher thread while any base is
- * held (leases, suspended bases, periodic checks of devices).
+ * called from any thread. The room runs one watcher thread per held base (its
+ * lease; where there is none, a look at the identity every second). It keeps
+ * SIGRTMIN + 5 for it, in that thread only. Do not fork while a base is held.
  *
  * Errors: -ESTALE changed, moved or gone (message names it and says what
  * differs); -EBUSY open for writing by somebody (a running machine);
- * -EACCES; -EOPNOTSUPP not a raw file or block device.
+ * -EACCES; -EOPNOTSUPP not a raw file or block device; -ENOENT where no
+ * identity was asked for; -EUCLEAN the identity is not one.
  */
 #ifndef FS_BASE_BASE_H
 #define FS_BASE_BASE_H

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The watcher's thread: see watch.h.
+ *
+ * Threads: one per base, started by watch_start() and joined by watch_stop().
+ * It alone moves the gate and gives back or regains the lease. It is woken by
+ * LEASE_SIGNAL: from the kernel (lease), from the last reader that leaves a
+ * closed gate and from watch_stop(). It holds no lock while it reads.
+ */
+#include "fs/base/watch.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/base/lease.h"
+
+#define WATCH_STACK_BYTES (128 * 1024) /* a sample needs 4 KiB, directory reading 32 KiB */
+#define FOREVER (-1)
+
+/* READY, CHANGED, or SUSPENDED when it cannot be told now. */
+static enum base_state compare(struct watch *watch)
+{
+	char why[IDENTITY_WHY_MAX];
+
+	switch (identity_compare(watch->identity, watch->image, why)) {
+	case 0:
+		return BASE_READY;
+	case -ESTALE: /* also what NFS says of a file that is gone */
+		return BASE_CHANGED;
+	default:
+		return BASE_SUSPENDED;
+	}
+}
+
+/* SUSPENDED and nobody reads: give back, try again, compare. */
+static int regain(struct watch *watch)
+{
+	enum base_state state;
+
+	if (!watch->lease_dropped)
+		lease_drop(watch->image->fd);
+	watch->lease_dropped = true;
+	switch (lease_take(watch->image->fd, watch->tid)) {
+	case 0:
+		watch->lease_dropped = false;
+		break;
+	case -EBUSY:
+		return WATCH_POLL_MS;
+	default: /* the file is another user's now, and we are not root */
+		atomic_store(&watch->leased, false);
+	}
+	state = compare(watch);
+	if (state == BASE_CHANGED)
+		lease_drop(watch->image->fd);
+	/* A writer that came while we compared is still waiting for us: stay closed. */
+	else if (atomic_load(&watch->leased) && !lease_intact(watch->image->fd))
+		return 0;
+	if (state == BASE_SUSPENDED)
+		return WATCH_POLL_MS;
+	gate_set(watch->gate, state);
+	return 0;
+}
+
+/* READY: is all well? */
+static int look(struct watch *watch)
+{
+	if (!atomic_load(&watch->leased)) {
+		if (compare(watch) != BASE_CHANGED)
+			return WATCH_CHECK_MS;
+		gate_set(watch->gate, BASE_CHANGED);
+		return FOREVER;
+	}
+	if (lease_intact(watch->image->fd))
+		return FOREVER;
+	gate_set(watch->gate, BASE_SUSPENDED);
+	return 0;
+}
+
+/* One step; returns how long to sleep. */
+static int step(struct watch *watch)
+{
+	switch (gate_state(watch->gate)) {
+	case BASE_READY:
+		return look(watch);
+	case BASE_SUSPENDED:
+		return gate_idle(watch->gate) ? regain(watch) : WATCH_POLL_MS;
+	default:
+		return FOREVER;
+	}
+}
+
+static void wait_signal(int timeout_ms)
+{
+	struct timespec t = {
+		.tv_sec = timeout_ms / 1000, .tv_nsec = timeout_ms % 1000 * 1000000L};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, LEASE_SIGNAL);
+	sigaddset(&set, SIGIO);
+	if (timeout_ms == FOREVER)
+		sigwaitinfo(&set, NULL);
+	else
+		sigtimedwait(&set, NULL, &t);
+}
+
+static void *watch_main(void *arg)
+{
+	struct watch *watch = arg;
+
+	watch->tid = gettid();
+	sem_post(&watch->born);
+	while (sem_wait(&watch->armed) < 0)
+		;
+	while (!atomic_load(&watch->stop)) {
+		int sleep_ms = step(watch);
+
+		if (sleep_ms != 0)
+			wait_signal(sleep_ms);
+	}
+	return NULL;
+}
+
+/* Born with every signal blocked: its own is fetched, others are not its. */
+static int start_thread(struct watch *watch)
+{
+	pthread_attr_t attr;
+	sigset_t all;
+	sigset_t old;
+	int rc;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, WATCH_STACK_BYTES);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = pthread_create(&watch->thread, &attr, watch_main, watch);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	return -rc;
+}
+
+static void destroy(struct watch *watch)
+{
+	sem_destroy(&watch->born);
+	sem_destroy(&watch->armed);
+}
+
+int watch_start(struct watch *watch, struct gate *gate, const struct image *image,
+	const struct identity *identity)
+{
+	int rc;
+
+	*watch = (struct watch){.gate = gate, .image = image, .identity = identity};
+	sem_init(&watch->born, 0, 0);
+	sem_init(&watch->armed, 0, 0);
+	rc = start_thread(watch);
+	if (rc < 0) {
+		destroy(watch);
+		return rc;
+	}
+	while (sem_wait(&watch->born) < 0)
+		;
+	return 0;
+}
+
+int watch_lease(struct watch *watch)
+{
+	int rc = watch->image->device ? -EOPNOTSUPP : lease_take(watch->image->fd, watch->tid);
+
+	if (rc == -EBUSY)
+		return rc;
+	atomic_store(&watch->leased, rc == 0);
+	return 0;
+}
+
+void watch_arm(struct watch *watch)
+{
+	sem_post(&watch->armed);
+}
+
+void watch_wake(struct watch *watch)
+{
+	pthread_kill(watch->thread, LEASE_SIGNAL);
+}
+
+void watch_stop(struct watch *watch)
+{
+	atomic_store(&watch->stop, true);
+	sem_post(&watch->armed);
+	watch_wake(watch);
+	pthread_join(watch->thread, NULL);
+	destroy(watch);
+}
