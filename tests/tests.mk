@@ -33,13 +33,13 @@ check-san:
 	+$(Q)$(MAKE) --no-print-directory D=tsan check-unit
 
 demo: deps
-	+$(Q)contrib/demo
+	+$(Q)$(TEST_ENV) MAKE='$(MAKE)' contrib/demo
 
 demo-clean:
-	$(Q)contrib/demo clean
+	$(Q)$(TEST_ENV) contrib/demo clean
 
 check-fresh:
 	$(Q)tests/fresh/run
 
-bench: all
-	$(Q)$(TEST_ENV) tests/bench/run
+bench: all guest
+	$(Q)$(TEST_ENV) BENCH_OUT=$(abspath $(BUILD))/bench.json tests/bench/run
