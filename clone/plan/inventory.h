@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What there is: store, daemon and libvirt joined, for list, info and status.
  *
- * Works with any of the three missing; what is not known is absent. JSON is
- * the one form: the verbs print it, or make tables of it.
+ * Works with any of the three missing; what is not known is absent or null.
+ * JSON is the one form: the verbs print it, or make tables of it.
  */
 #ifndef CLONE_PLAN_INVENTORY_H
 #define CLONE_PLAN_INVENTORY_H
@@ -15,20 +15,30 @@
 /* Array, sorted by name:
  *	{"name", "id", "created": SEC,
  *	 "uuid": TEXT | null, "uri": TEXT | null, "source": TEXT | null,
- *	 "state": "shut off" | "running" | "no domain" | "disk only" | "foreign" | "unknown" |
- *	     "hangs",   (runs on disks of a daemon that is gone)
+ *	 "domain": its domain's present name | null,
+ *	 "state":
+ *	     "shut off" | "running",
+ *	     "hangs"       runs on disks of a daemon that is gone
+ *	     "no domain"   it was undefined behind our back
+ *	     "foreign"     its domain is not what we defined
+ *	     "disk only"   made by clone --disk-only
+ *	     "damaged"     its manifest or record cannot be read: "error" says why
+ *	     "unknown"     libvirt, or the connection it belongs to, cannot be asked
  *	 "hydrate": null | "copying" | "copied" | "defined",
- *	 "size_bytes", "delta_bytes",
+ *	 "size_bytes", "delta_bytes" (taken in the store),
+ *	 "error": TEXT | null, "hint": the way out | null,
  *	 "disks": [{"target", "path", "base", "size_bytes", "delta_bytes", "open": BOOL,
  *	     "error": TEXT | null}]} */
 int inventory_list(struct session *session, json_t **ret_clones, struct err *err);
 
-/* One element of it. -ENOENT. */
+/* One element of it, by the clone's name, or its domain's name or UUID. -ENOENT. */
 int inventory_info(struct session *session, const char *clone, json_t **ret_clone,
 	struct err *err);
 
-/* {"mount": "mounted" | "dead" | "not mounted", "mountpoint", "store",
- *  "daemon": object of ctl_status | null, "hanging": [NAMES], "hint": TEXT | null} */
+/* {"mount": "mounted" | "dead" | "hung" | "not mounted" | "other", "mountpoint", "store",
+ *  "daemon": object of ctl_status | null, "daemon_error": TEXT | null,
+ *  "libvirt": URI | null, "libvirt_error": TEXT | null,
+ *  "hanging": [NAMES of domains], "hint": TEXT | null} */
 int inventory_status(struct session *session, json_t **ret_status, struct err *err);
 
 #endif
