@@ -4,28 +4,42 @@
  * STORE/journal/RUNID.json, one JSON object per line, appended and synced
  * BEFORE each step makes the thing it names, and locked (OFD) by the run as
  * long as it lives. A journal that nobody holds belongs to a killed run: the
- * next command undoes it in reverse order, or finishes it where it had
- * committed, and says so.
+ * next command undoes it in reverse order, or finishes it where it had come
+ * to the end, and says so.
  *
- *	stage NAME            store_stage made staging/NAME
- *	clone NAME ID         store_commit published clones/NAME with that id
- *	file PATH             about to be created with O_EXCL
- *	file-made PATH DEV INO    it was, and this is it: only this inode is removed
- *	domain URI UUID       about to be defined
- *	done                  committed: nothing is to be undone
+ *	group             all that follows is one whole: undone together, never
+ *	                  finished
+ *	stage NAME        staging/NAME is about to be made
+ *	clone NAME ID     clones/NAME with that id is about to be published
+ *	file PATH         about to be created with O_EXCL under this name, which
+ *	                  holds a random number of this run: whoever finds it
+ *	                  knows that it is ours
+ *	file-made PATH DEV INO   a file is about to get this, its final name; only
+ *	                  this inode is removed. DEV is the file-system id
+ *	                  (f_fsid), which a reboot does not change
+ *	domain URI UUID   about to be defined
+ *	done              all before is whole: it is not undone
  *
- * A line cut short by a crash is ignored, its step had not begun.
+ * One run may make many clones, each ended by "done": what is to be undone
+ * are the entries behind the last one.
+ *
+ * A line cut short by a crash is ignored: its step had not begun.
  */
 #ifndef CLONE_STATE_JOURNAL_H
 #define CLONE_STATE_JOURNAL_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #include "fs/util/err.h"
 
+/* A run makes at most 10000 clones, each with seven lines below 1 KiB. */
+#define JOURNAL_BYTES_MAX (80u << 20)
+
 enum journal_kind {
+	JOURNAL_GROUP,
 	JOURNAL_STAGE,
 	JOURNAL_CLONE,
 	JOURNAL_FILE,
@@ -36,7 +50,7 @@ enum journal_kind {
 
 struct journal_entry {
 	enum journal_kind kind;
-	char *name; /* stage, clone, path or uuid */
+	char *name; /* stage, clone, path or uuid; NULL: group, done */
 	char *more; /* clone: id; domain: uri; else NULL */
 	uint64_t dev, ino; /* file-made */
 };
@@ -53,11 +67,21 @@ int journal_add(struct journal *journal, enum journal_kind kind, const char *nam
 uint32_t journal_count(const struct journal *journal);
 const struct journal_entry *journal_entry(const struct journal *journal, uint32_t i);
 
+/* Index of the first entry that is to be undone: behind the last "done". */
+uint32_t journal_undone(const struct journal *journal);
+
 /* Delete the journal: all of it was done or undone. Frees. */
 int journal_end(struct journal *journal, struct err *err);
 void journal_close(struct journal *journal); /* leave it for the next run; NULL allowed */
 
-/* The next journal of a dead run, locked by us now: 1, or 0 if there is none. */
+/* The next journal of a dead run, locked by us now: 1, or 0 if there is none.
+ * While it is open it is not found again. */
 int journal_next_orphan(int store_dirfd, struct journal **ret_journal, struct err *err);
+
+/* Lines to entries, for journal.c and its tests. Takes any bytes: -EUCLEAN
+ * for a whole line that is no entry. *ret_good: length of the whole lines. */
+int journal_parse(const char *text, size_t len, struct journal_entry **ret_entries,
+	uint32_t *ret_count, size_t *ret_good, struct err *err);
+void journal_entries_free(struct journal_entry *entries, uint32_t count);
 
 #endif

@@ -17,7 +17,9 @@
 
 #define RECORD_NAME "record.json"
 #define RECORD_NVRAM "nvram.pristine" /* copy of the source's NVRAM at cloning */
-#define RECORD_BYTES_MAX (1u << 20)
+#define RECORD_BYTES_MAX (4u << 20) /* 256 disks, each four paths and a <driver> text */
+#define RECORD_DISKS_MAX 256
+#define RECORD_TEXT_MAX 4095 /* each path, name or <driver> text */
 
 enum record_phase {
 	RECORD_CLONE,    /* an ordinary clone */
@@ -50,10 +52,17 @@ struct record {
 
 void record_free(struct record *record); /* NULL allowed */
 
-/* dirfd: the clone's (or its stage's) directory. Durable when it returns. */
+/* dirfd: the clone's directory. Replaces the record; durable when it returns. */
 int record_write(int dirfd, const struct record *record, struct err *err);
+
+/* The same into a stage, whose directory is synced when it is committed. */
+int record_write_new(int dirfd, const struct record *record, struct err *err);
 int record_read(int dirfd, struct record **ret_record, struct err *err);
 int record_parse(const char *text, size_t len, struct record **ret_record, struct err *err);
+int record_format(const struct record *record, char **ret_text);
+
+/* An empty record with room for n_disks disks; NULL without memory. */
+struct record *record_new(uint32_t n_disks);
 
 struct record_disk *record_disk_find(struct record *record, const char *target);
 
