@@ -28,7 +28,7 @@ static void base_free(struct base *base)
 {
 	if (!base)
 		return;
-	close_fd(&base->image.fd);
+	close_fd(&base->raw.fd);
 	gate_destroy(&base->gate);
 	pthread_mutex_destroy(&base->hole_lock);
 	free(base->identity_text);
@@ -36,7 +36,7 @@ static void base_free(struct base *base)
 	free(base);
 }
 
-static struct base *base_new(const char *path, const struct image *image)
+static struct base *base_new(const char *path, const struct raw *raw)
 {
 	struct base *base = calloc(1, sizeof(*base));
 
@@ -44,11 +44,11 @@ static struct base *base_new(const char *path, const struct image *image)
 		return NULL;
 	gate_init(&base->gate);
 	pthread_mutex_init(&base->hole_lock, NULL);
-	base->image = *image;
+	base->raw = *raw;
 	base->holds = 1;
 	base->path = strdup(path);
 	if (!base->path) {
-		base->image.fd = -1; /* still the caller's */
+		base->raw.fd = -1; /* still the caller's */
 		base_free(base);
 		return NULL;
 	}
@@ -63,11 +63,11 @@ static int refuse(const char *path, const char *why, struct err *err)
 }
 
 /* Is the open image what was recorded? */
-static int check(const char *path, const struct identity *recorded, const struct image *image,
+static int check(const char *path, const struct identity *recorded, const struct raw *raw,
 	struct err *err)
 {
 	char why[IDENTITY_WHY_MAX];
-	int rc = identity_compare(recorded, image, why);
+	int rc = identity_compare(recorded, raw, why);
 
 	if (rc == -ESTALE)
 		return refuse(path, why, err);
@@ -82,13 +82,13 @@ static int settle_identity(struct base *base, const char *text, struct err *err)
 	if (text) {
 		rc = identity_parse(text, &base->identity, err);
 		if (rc == 0)
-			rc = check(base->path, &base->identity, &base->image, err);
+			rc = check(base->path, &base->identity, &base->raw, err);
 		if (rc < 0)
 			return rc;
 		base->identity_text = strdup(text);
 		return base->identity_text ? 0 : err_sys(err, -ENOMEM, "base %s", base->path);
 	}
-	rc = identity_take(&base->image, &base->identity);
+	rc = identity_take(&base->raw, &base->identity);
 	if (rc == 0)
 		rc = identity_format(&base->identity, &base->identity_text);
 	return rc < 0 ? err_sys(err, rc, "base %s: cannot be read", base->path) : 0;
@@ -97,7 +97,7 @@ static int settle_identity(struct base *base, const char *text, struct err *err)
 /* Under protection from here on. */
 static int look(struct base *base, const char *identity_text, struct err *err)
 {
-	int rc = image_refresh(&base->image);
+	int rc = raw_refresh(&base->raw);
 
 	if (rc < 0)
 		return err_sys(err, rc, "base %s", base->path);
@@ -106,11 +106,11 @@ static int look(struct base *base, const char *identity_text, struct err *err)
 
 static int protect(struct base *base, struct err *err)
 {
-	int rc = locks_take(base->image.fd, base->path, err);
+	int rc = locks_take(base->raw.fd, base->path, err);
 
 	if (rc < 0)
 		return rc;
-	rc = watch_start(&base->watch, &base->gate, &base->image, &base->identity);
+	rc = watch_start(&base->watch, &base->gate, &base->raw, &base->identity);
 	if (rc < 0)
 		return err_sys(err, rc, "base %s: cannot start its watcher", base->path);
 	rc = watch_lease(&base->watch);
@@ -123,10 +123,10 @@ static int protect(struct base *base, struct err *err)
 }
 
 /* Make a base of the open image; takes over its descriptor if it succeeds. */
-static int make(const char *path, const struct image *image, const char *identity_text,
+static int make(const char *path, const struct raw *raw, const char *identity_text,
 	struct base **ret_base, struct err *err)
 {
-	struct base *base = base_new(path, image);
+	struct base *base = base_new(path, raw);
 	int rc;
 
 	if (!base)
@@ -138,7 +138,7 @@ static int make(const char *path, const struct image *image, const char *identit
 			watch_stop(&base->watch);
 	}
 	if (rc < 0) {
-		base->image.fd = -1;
+		base->raw.fd = -1;
 		base_free(base);
 		return rc;
 	}
@@ -157,10 +157,10 @@ static void end(struct base *base)
 
 /* A base of the same image, with one hold more. One that has changed is not
  * offered: what is there now may be cloned anew. recorded NULL: any. */
-static struct base *find_locked(const struct image *image, const struct identity *recorded)
+static struct base *find_locked(const struct raw *raw, const struct identity *recorded)
 {
 	for (struct base *base = table.first; base; base = base->next) {
-		if (!image_same(&base->image, image) || gate_state(&base->gate) == BASE_CHANGED)
+		if (!raw_same(&base->raw, raw) || gate_state(&base->gate) == BASE_CHANGED)
 			continue;
 		if (recorded && !identity_same(&base->identity, recorded))
 			continue;
@@ -170,10 +170,10 @@ static struct base *find_locked(const struct image *image, const struct identity
 	return NULL;
 }
 
-static struct base *find(const struct image *image, const struct identity *recorded)
+static struct base *find(const struct raw *raw, const struct identity *recorded)
 {
 	SCOPED_LOCK(&table.lock);
-	return find_locked(image, recorded);
+	return find_locked(raw, recorded);
 }
 
 /* Put it into the table, or return the twin that was faster. */
@@ -182,7 +182,7 @@ static struct base *enter(struct base *base)
 	struct base *twin;
 
 	SCOPED_LOCK(&table.lock);
-	twin = find_locked(&base->image, &base->identity);
+	twin = find_locked(&base->raw, &base->identity);
 	if (twin)
 		return twin;
 	base->next = table.first;
@@ -207,9 +207,9 @@ static bool leave(struct base *base)
 /* ---- the door ---- */
 
 /* Gone means changed for somebody who knew it. */
-static int open_known(const char *path, bool known, struct image *ret_image, struct err *err)
+static int open_known(const char *path, bool known, struct raw *ret_raw, struct err *err)
 {
-	int rc = image_open(path, ret_image, err);
+	int rc = raw_open(path, ret_raw, err);
 
 	if (known && (rc == -ENOENT || rc == -ENOTDIR))
 		return refuse(path, "is not there any more (moved or deleted)", err);
@@ -222,14 +222,14 @@ static int check_held(struct base *base, struct err *err)
 {
 	if (gate_state(&base->gate) == BASE_SUSPENDED)
 		return err_set(err, -EBUSY, "%s: open for writing by another program", base->path);
-	return check(base->path, &base->identity, &base->image, err);
+	return check(base->path, &base->identity, &base->raw, err);
 }
 
 /* 1 and a hold of one that is held already, 0 if there is none that fits. */
-static int share(const struct image *image, const struct identity *recorded,
+static int share(const struct raw *raw, const struct identity *recorded,
 	struct base **ret_base, struct err *err)
 {
-	struct base *base = find(image, recorded);
+	struct base *base = find(raw, recorded);
 	int rc;
 
 	if (!base)
@@ -244,29 +244,29 @@ static int share(const struct image *image, const struct identity *recorded,
 	return rc == -ESTALE && !recorded ? 0 : rc;
 }
 
-static int share_or_make(const char *path, const char *identity_text, const struct image *image,
+static int share_or_make(const char *path, const char *identity_text, const struct raw *raw,
 	struct base **ret_base, struct err *err)
 {
 	struct identity recorded;
 	int rc = identity_text ? identity_parse(identity_text, &recorded, err) : 0;
 
 	if (rc == 0)
-		rc = share(image, identity_text ? &recorded : NULL, ret_base, err);
-	return rc == 0 ? make(path, image, identity_text, ret_base, err) : rc;
+		rc = share(raw, identity_text ? &recorded : NULL, ret_base, err);
+	return rc == 0 ? make(path, raw, identity_text, ret_base, err) : rc;
 }
 
 int base_hold(const char *path, const char *identity, struct base **ret_base, struct err *err)
 {
-	struct image image = {.fd = -1};
+	struct raw raw = {.fd = -1};
 	struct base *base = NULL;
 	struct base *shared;
-	int rc = open_known(path, identity != NULL, &image, err);
+	int rc = open_known(path, identity != NULL, &raw, err);
 
 	if (rc < 0)
 		return rc;
-	rc = share_or_make(path, identity, &image, &base, err);
+	rc = share_or_make(path, identity, &raw, &base, err);
 	if (rc != 0)
-		close_fd(&image.fd); /* failed, or the shared base has its own */
+		close_fd(&raw.fd); /* failed, or the shared base has its own */
 	if (rc < 0)
 		return rc;
 	shared = rc == 1 ? base : enter(base);
@@ -299,8 +299,8 @@ void base_info(struct base *base, struct base_info *ret_info)
 	SCOPED_LOCK(&table.lock);
 	*ret_info = (struct base_info){
 		.path = base->path,
-		.size_bytes = base->image.size_bytes,
-		.allocated_bytes = base->image.allocated_bytes,
+		.size_bytes = base->raw.size_bytes,
+		.allocated_bytes = base->raw.allocated_bytes,
 		.state = gate_state(&base->gate),
 		.leased = atomic_load(&base->watch.leased),
 		.holds = base->holds,
@@ -310,21 +310,21 @@ void base_info(struct base *base, struct base_info *ret_info)
 int base_identify(
 	const char *path, char **ret_identity, uint64_t *ret_size_bytes, struct err *err)
 {
-	struct image image = {.fd = -1};
+	struct raw raw = {.fd = -1};
 	struct identity identity;
-	int rc = image_open(path, &image, err);
+	int rc = raw_open(path, &raw, err);
 
 	if (rc < 0)
 		return rc;
-	rc = locks_test(image.fd, path, err);
+	rc = locks_test(raw.fd, path, err);
 	if (rc == 0) {
-		rc = identity_take(&image, &identity);
+		rc = identity_take(&raw, &identity);
 		if (rc == 0)
 			rc = identity_format(&identity, ret_identity);
 		if (rc < 0)
 			err_sys(err, rc, "%s: cannot be read", path);
 	}
-	close_fd(&image.fd);
+	close_fd(&raw.fd);
 	if (rc == 0)
 		*ret_size_bytes = identity.size_bytes;
 	return rc;

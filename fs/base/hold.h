@@ -9,7 +9,7 @@
 #include "fs/base/base.h"
 #include "fs/base/gate.h"
 #include "fs/base/identity.h"
-#include "fs/base/image.h"
+#include "fs/base/raw.h"
 #include "fs/base/watch.h"
 
 /* Locks: the table's (hold.c), then the gate's; hole_lock alone. */
@@ -18,7 +18,7 @@ struct base {
 	char *path;
 	char *identity_text;
 	struct identity identity;
-	struct image image;
+	struct raw raw;
 
 	struct gate gate;
 	struct watch watch;

@@ -91,7 +91,7 @@ static bool get_size(const json_t *json, uint64_t *ret_size)
 	const json_t *size = json_object_get(json, "size");
 
 	if (!json_is_integer(size) || json_integer_value(size) <= 0 ||
-		(uint64_t)json_integer_value(size) > IMAGE_SIZE_MAX)
+		(uint64_t)json_integer_value(size) > RAW_SIZE_MAX)
 		return false;
 	*ret_size = (uint64_t)json_integer_value(size);
 	return true;

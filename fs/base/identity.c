@@ -32,24 +32,24 @@ static bool moment_same(struct moment a, struct moment b)
 }
 
 /* Everything but the sample. */
-static int take_quick(const struct image *image, struct identity *ret_identity)
+static int take_quick(const struct raw *raw, struct identity *ret_identity)
 {
-	struct identity now = {.device = image->device};
-	struct image fresh = *image;
+	struct identity now = {.device = raw->device};
+	struct raw fresh = *raw;
 	struct stat st;
-	int rc = image_refresh(&fresh);
+	int rc = raw_refresh(&fresh);
 
 	if (rc < 0)
 		return rc;
 	now.size_bytes = fresh.size_bytes;
-	if (image->device) {
-		origin_device_id(image->number, now.device_id);
+	if (raw->device) {
+		origin_device_id(raw->number, now.device_id);
 		*ret_identity = now;
 		return 0;
 	}
-	if (fstat(image->fd, &st) < 0)
+	if (fstat(raw->fd, &st) < 0)
 		return -errno;
-	now.file_system = origin_file_system(image->fd);
+	now.file_system = origin_file_system(raw->fd);
 	now.inode = st.st_ino;
 	now.modified = moment_of(st.st_mtim);
 	now.changed = moment_of(st.st_ctim);
@@ -58,13 +58,13 @@ static int take_quick(const struct image *image, struct identity *ret_identity)
 }
 
 /* Wait until a write from now on must move the mtime. */
-static void settle(const struct image *image)
+static void settle(const struct raw *raw)
 {
 	struct timespec now;
 	struct stat st;
 	int64_t age_ns;
 
-	if (image->device || fstat(image->fd, &st) < 0)
+	if (raw->device || fstat(raw->fd, &st) < 0)
 		return;
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (now.tv_sec - st.st_mtim.tv_sec > 1 || st.st_mtim.tv_sec > now.tv_sec)
@@ -75,15 +75,15 @@ static void settle(const struct image *image)
 		nanosleep(&(struct timespec){.tv_nsec = SETTLE_NS - age_ns}, NULL);
 }
 
-int identity_take(const struct image *image, struct identity *ret_identity)
+int identity_take(const struct raw *raw, struct identity *ret_identity)
 {
 	struct identity now;
 	int rc;
 
-	settle(image);
-	rc = take_quick(image, &now);
+	settle(raw);
+	rc = take_quick(raw, &now);
 	if (rc == 0)
-		rc = sample_take(image, &now.sample);
+		rc = sample_take(raw, &now.sample);
 	if (rc == 0)
 		*ret_identity = now;
 	return rc;
@@ -125,11 +125,11 @@ static int say_changed(const struct identity *recorded, const struct identity *n
 }
 
 int identity_compare(
-	const struct identity *recorded, const struct image *image, char why[static IDENTITY_WHY_MAX])
+	const struct identity *recorded, const struct raw *raw, char why[static IDENTITY_WHY_MAX])
 {
 	struct identity now;
 	const char *other;
-	int rc = take_quick(image, &now);
+	int rc = take_quick(raw, &now);
 
 	if (rc < 0)
 		return rc;
@@ -141,7 +141,7 @@ int identity_compare(
 	rc = say_changed(recorded, &now, why);
 	if (rc < 0 || (!now.device && moment_same(recorded->changed, now.changed)))
 		return rc;
-	rc = sample_take(image, &now.sample);
+	rc = sample_take(raw, &now.sample);
 	if (rc == 0 && now.sample != recorded->sample) {
 		snprintf(why, IDENTITY_WHY_MAX,
 			"has changed since it was cloned: its content is another");

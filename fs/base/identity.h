@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "fs/base/base.h"
-#include "fs/base/image.h"
+#include "fs/base/raw.h"
 
 #define IDENTITY_DEVICE_MAX 256 /* longest stable id in sysfs: NVMe's, below 100 */
 
@@ -38,12 +38,12 @@ struct identity {
 #define IDENTITY_WHY_MAX 256
 
 /* Describe the open image as it is now. -errno from the file system. */
-int identity_take(const struct image *image, struct identity *ret_identity);
+int identity_take(const struct raw *raw, struct identity *ret_identity);
 
 /* Is the open image still what was recorded? 0; -ESTALE with *why filled;
  * another -errno when it cannot be told (why untouched). */
 int identity_compare(
-	const struct identity *recorded, const struct image *image, char why[static IDENTITY_WHY_MAX]);
+	const struct identity *recorded, const struct raw *raw, char why[static IDENTITY_WHY_MAX]);
 
 bool identity_same(const struct identity *a, const struct identity *b);
 

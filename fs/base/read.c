@@ -11,7 +11,7 @@ int base_read(struct base *base, void *buf, size_t len, uint64_t off, bool nowai
 
 	if (rc < 0)
 		return rc;
-	rc = image_read(&base->image, buf, len, off, nowait);
+	rc = raw_read(&base->raw, buf, len, off, nowait);
 	if (gate_leave(&base->gate))
 		watch_wake(&base->watch);
 	return rc;
@@ -24,16 +24,16 @@ bool base_hole(struct base *base, uint64_t off, uint64_t len, uint64_t *ret_run)
 {
 	SCOPED_LOCK(&base->hole_lock);
 	*ret_run = len;
-	if (off >= base->image.size_bytes)
+	if (off >= base->raw.size_bytes)
 		return true;
 	if (gate_state(&base->gate) == BASE_CHANGED)
 		return false;
 	if (off < base->stretch_start || off >= base->stretch_end) {
-		base->stretch_hole = image_hole(&base->image, off, &base->stretch_end);
+		base->stretch_hole = raw_hole(&base->raw, off, &base->stretch_end);
 		base->stretch_start = off;
 	}
 	/* What follows the end is a hole as well. */
-	if (!base->stretch_hole || base->stretch_end < base->image.size_bytes)
+	if (!base->stretch_hole || base->stretch_end < base->raw.size_bytes)
 		*ret_run = min_u64(len, base->stretch_end - off);
 	return base->stretch_hole;
 }

@@ -22,14 +22,14 @@ static uint64_t piece_offset(uint64_t size_bytes, unsigned int i)
 	return (pages - 1) * i / (PIECES - 1) * PIECE_BYTES;
 }
 
-int sample_take(const struct image *image, uint64_t *ret_sample)
+int sample_take(const struct raw *raw, uint64_t *ret_sample)
 {
 	unsigned char piece[PIECE_BYTES];
-	uint64_t sum = image->size_bytes;
+	uint64_t sum = raw->size_bytes;
 
 	for (unsigned int i = 0; i < PIECES; i++) {
-		uint64_t off = piece_offset(image->size_bytes, i);
-		int rc = image_read(image, piece, sizeof(piece), off, false);
+		uint64_t off = piece_offset(raw->size_bytes, i);
+		int rc = raw_read(raw, piece, sizeof(piece), off, false);
 
 		if (rc < 0)
 			return rc;

@@ -5,10 +5,10 @@
 
 #include <stdint.h>
 
-#include "fs/base/image.h"
+#include "fs/base/raw.h"
 
 /* Depends on content and size only, never on holes or the file system. The
  * same for ever: it is recorded in manifests. */
-int sample_take(const struct image *image, uint64_t *ret_sample);
+int sample_take(const struct raw *raw, uint64_t *ret_sample);
 
 #endif

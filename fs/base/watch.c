@@ -23,7 +23,7 @@ static enum base_state compare(struct watch *watch)
 {
 	char why[IDENTITY_WHY_MAX];
 
-	switch (identity_compare(watch->identity, watch->image, why)) {
+	switch (identity_compare(watch->identity, watch->raw, why)) {
 	case 0:
 		return BASE_READY;
 	case -ESTALE: /* also what NFS says of a file that is gone */
@@ -39,9 +39,9 @@ static int regain(struct watch *watch)
 	enum base_state state;
 
 	if (!watch->lease_dropped)
-		lease_drop(watch->image->fd);
+		lease_drop(watch->raw->fd);
 	watch->lease_dropped = true;
-	switch (lease_take(watch->image->fd, watch->tid)) {
+	switch (lease_take(watch->raw->fd, watch->tid)) {
 	case 0:
 		watch->lease_dropped = false;
 		break;
@@ -52,9 +52,9 @@ static int regain(struct watch *watch)
 	}
 	state = compare(watch);
 	if (state == BASE_CHANGED)
-		lease_drop(watch->image->fd);
+		lease_drop(watch->raw->fd);
 	/* A writer that came while we compared is still waiting for us: stay closed. */
-	else if (atomic_load(&watch->leased) && !lease_intact(watch->image->fd))
+	else if (atomic_load(&watch->leased) && !lease_intact(watch->raw->fd))
 		return 0;
 	if (state == BASE_SUSPENDED)
 		return WATCH_POLL_MS;
@@ -71,7 +71,7 @@ static int look(struct watch *watch)
 		gate_set(watch->gate, BASE_CHANGED);
 		return FOREVER;
 	}
-	if (lease_intact(watch->image->fd))
+	if (lease_intact(watch->raw->fd))
 		return FOREVER;
 	gate_set(watch->gate, BASE_SUSPENDED);
 	return 0;
@@ -146,12 +146,12 @@ static void destroy(struct watch *watch)
 	sem_destroy(&watch->armed);
 }
 
-int watch_start(struct watch *watch, struct gate *gate, const struct image *image,
+int watch_start(struct watch *watch, struct gate *gate, const struct raw *raw,
 	const struct identity *identity)
 {
 	int rc;
 
-	*watch = (struct watch){.gate = gate, .image = image, .identity = identity};
+	*watch = (struct watch){.gate = gate, .raw = raw, .identity = identity};
 	sem_init(&watch->born, 0, 0);
 	sem_init(&watch->armed, 0, 0);
 	rc = start_thread(watch);
@@ -166,7 +166,7 @@ int watch_start(struct watch *watch, struct gate *gate, const struct image *imag
 
 int watch_lease(struct watch *watch)
 {
-	int rc = watch->image->device ? -EOPNOTSUPP : lease_take(watch->image->fd, watch->tid);
+	int rc = watch->raw->device ? -EOPNOTSUPP : lease_take(watch->raw->fd, watch->tid);
 
 	if (rc == -EBUSY)
 		return rc;

@@ -28,7 +28,7 @@
 
 #include "fs/base/gate.h"
 #include "fs/base/identity.h"
-#include "fs/base/image.h"
+#include "fs/base/raw.h"
 
 #define WATCH_POLL_MS 50
 #define WATCH_CHECK_MS 1000
@@ -42,12 +42,12 @@ struct watch {
 	pid_t tid;          /* constant after born */
 	bool lease_dropped; /* the thread's own */
 	struct gate *gate;
-	const struct image *image;       /* constant after armed */
+	const struct raw *raw;       /* constant after armed */
 	const struct identity *identity; /* constant after armed */
 };
 
 /* Start the thread; it watches nothing before watch_arm(). */
-int watch_start(struct watch *watch, struct gate *gate, const struct image *image,
+int watch_start(struct watch *watch, struct gate *gate, const struct raw *raw,
 	const struct identity *identity);
 
 /* Take the lease for the thread. 0, also where no lease is to be had;

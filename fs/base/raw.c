@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Opening, reading and mapping of raw files and block devices: see image.h. */
-#include "fs/base/image.h"
+/* Opening, reading and mapping of raw files and block devices: see raw.h. */
+#include "fs/base/raw.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,62 +50,62 @@ static int check_unclaimed(const char *path, struct err *err)
 	return -EBUSY;
 }
 
-static int device_sizes(struct image *image)
+static int device_sizes(struct raw *raw)
 {
 	uint64_t size;
 
-	if (ioctl(image->fd, BLKGETSIZE64, &size) < 0)
+	if (ioctl(raw->fd, BLKGETSIZE64, &size) < 0)
 		return -errno;
-	image->size_bytes = size;
-	image->allocated_bytes = size;
+	raw->size_bytes = size;
+	raw->allocated_bytes = size;
 	return 0;
 }
 
-int image_refresh(struct image *image)
+int raw_refresh(struct raw *raw)
 {
 	struct stat st;
 
-	if (image->device)
-		return device_sizes(image);
-	if (fstat(image->fd, &st) < 0)
+	if (raw->device)
+		return device_sizes(raw);
+	if (fstat(raw->fd, &st) < 0)
 		return -errno;
-	image->size_bytes = (uint64_t)st.st_size;
-	image->allocated_bytes = allocated(image->fd, &st);
+	raw->size_bytes = (uint64_t)st.st_size;
+	raw->allocated_bytes = allocated(raw->fd, &st);
 	return 0;
 }
 
-static int check_sizes(const struct image *image, const char *path, struct err *err)
+static int check_sizes(const struct raw *raw, const char *path, struct err *err)
 {
-	if (image->size_bytes == 0)
+	if (raw->size_bytes == 0)
 		return err_set(err, -EOPNOTSUPP, "%s: empty", path);
-	if (image->size_bytes > IMAGE_SIZE_MAX)
+	if (raw->size_bytes > RAW_SIZE_MAX)
 		return err_set(err, -EOPNOTSUPP, "%s: larger than 64 TiB", path);
 	return 0;
 }
 
-static int fill(struct image *image, const char *path, struct err *err)
+static int fill(struct raw *raw, const char *path, struct err *err)
 {
 	struct stat st;
 	int rc;
 
-	if (fstat(image->fd, &st) < 0)
+	if (fstat(raw->fd, &st) < 0)
 		return err_sys(err, -errno, "%s", path);
-	image->device = S_ISBLK(st.st_mode);
-	if (!image->device && !S_ISREG(st.st_mode))
+	raw->device = S_ISBLK(st.st_mode);
+	if (!raw->device && !S_ISREG(st.st_mode))
 		return err_set(err, -EOPNOTSUPP, "%s: not a regular file or block device", path);
-	image->number = image->device ? st.st_rdev : st.st_dev;
-	image->inode = image->device ? 0 : st.st_ino;
-	rc = image_refresh(image);
+	raw->number = raw->device ? st.st_rdev : st.st_dev;
+	raw->inode = raw->device ? 0 : st.st_ino;
+	rc = raw_refresh(raw);
 	if (rc < 0)
 		return err_sys(err, rc, "%s", path);
-	return check_sizes(image, path, err);
+	return check_sizes(raw, path, err);
 }
 
-int image_open(const char *path, struct image *ret_image, struct err *err)
+int raw_open(const char *path, struct raw *ret_raw, struct err *err)
 {
 	/* O_NONBLOCK: a fifo must be refused, not waited for. */
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	struct image image = {.fd = fd};
+	struct raw raw = {.fd = fd};
 	int rc;
 
 	if (fd < 0 && (errno == ENXIO || errno == ENODEV)) /* a socket; no such driver */
@@ -114,17 +114,17 @@ int image_open(const char *path, struct image *ret_image, struct err *err)
 		return err_set(err, -EBUSY, "%s: leased for writing by another program", path);
 	if (fd < 0)
 		return err_sys(err, -errno, "%s", path);
-	rc = fill(&image, path, err);
-	if (rc == 0 && image.device)
+	rc = fill(&raw, path, err);
+	if (rc == 0 && raw.device)
 		rc = check_unclaimed(path, err);
 	if (rc < 0)
 		return rc;
 	steal_fd(&fd);
-	*ret_image = image;
+	*ret_raw = raw;
 	return 0;
 }
 
-bool image_same(const struct image *a, const struct image *b)
+bool raw_same(const struct raw *a, const struct raw *b)
 {
 	return a->device == b->device && a->number == b->number && a->inode == b->inode;
 }
@@ -138,37 +138,37 @@ static int read_cached(int fd, void *buf, size_t len, uint64_t off)
 	return (size_t)n == len ? 0 : -EAGAIN;
 }
 
-int image_read(const struct image *image, void *buf, size_t len, uint64_t off, bool nowait)
+int raw_read(const struct raw *raw, void *buf, size_t len, uint64_t off, bool nowait)
 {
 	size_t inside = 0;
 	int rc = 0;
 
-	if (off < image->size_bytes)
-		inside = (size_t)min_u64(len, image->size_bytes - off);
+	if (off < raw->size_bytes)
+		inside = (size_t)min_u64(len, raw->size_bytes - off);
 	if (inside > 0 && nowait)
-		rc = read_cached(image->fd, buf, inside, off);
+		rc = read_cached(raw->fd, buf, inside, off);
 	else if (inside > 0)
-		rc = io_read_full(&io_kernel, image->fd, buf, inside, off);
+		rc = io_read_full(&io_kernel, raw->fd, buf, inside, off);
 	if (rc < 0)
 		return rc == -ENODATA ? -EIO : rc;
 	memset((char *)buf + inside, 0, len - inside);
 	return 0;
 }
 
-bool image_hole(const struct image *image, uint64_t off, uint64_t *ret_end)
+bool raw_hole(const struct raw *raw, uint64_t off, uint64_t *ret_end)
 {
-	off_t data = lseek(image->fd, (off_t)off, SEEK_DATA);
+	off_t data = lseek(raw->fd, (off_t)off, SEEK_DATA);
 	off_t hole;
 
-	*ret_end = image->size_bytes;
+	*ret_end = raw->size_bytes;
 	if (data < 0)
 		return errno == ENXIO;
 	if ((uint64_t)data > off) {
-		*ret_end = min_u64((uint64_t)data, image->size_bytes);
+		*ret_end = min_u64((uint64_t)data, raw->size_bytes);
 		return true;
 	}
-	hole = lseek(image->fd, (off_t)off, SEEK_HOLE);
+	hole = lseek(raw->fd, (off_t)off, SEEK_HOLE);
 	if (hole > (off_t)off)
-		*ret_end = min_u64((uint64_t)hole, image->size_bytes);
+		*ret_end = min_u64((uint64_t)hole, raw->size_bytes);
 	return false;
 }

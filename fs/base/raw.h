@@ -3,8 +3,8 @@
  *
  * Read calls may be made from any thread; pread shares no file position.
  */
-#ifndef FS_BASE_IMAGE_H
-#define FS_BASE_IMAGE_H
+#ifndef FS_BASE_RAW_H
+#define FS_BASE_RAW_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,9 +14,9 @@
 #include "fs/util/err.h"
 
 /* Largest base, 64 TiB: a disk cannot be larger either (DELTA_SIZE_MAX). */
-#define IMAGE_SIZE_MAX (UINT64_C(1) << 46)
+#define RAW_SIZE_MAX (UINT64_C(1) << 46)
 
-struct image {
+struct raw {
 	int fd;
 	bool device;     /* a block device, else a regular file */
 	dev_t number;    /* device: its own number; file: that of its file system, today */
@@ -25,20 +25,20 @@ struct image {
 	uint64_t allocated_bytes;
 };
 
-/* Open and check that it can be a base. ret_image->fd is the caller's to close. */
-int image_open(const char *path, struct image *ret_image, struct err *err);
+/* Open and check that it can be a base. ret_raw->fd is the caller's to close. */
+int raw_open(const char *path, struct raw *ret_raw, struct err *err);
 
 /* Look at the sizes again: they are sure only once the image is protected. */
-int image_refresh(struct image *image);
+int raw_refresh(struct raw *raw);
 
 /* Do both descriptors show the same file or device? (Within one boot.) */
-bool image_same(const struct image *a, const struct image *b);
+bool raw_same(const struct raw *a, const struct raw *b);
 
 /* Read exactly len bytes; zeros beyond the end. -EAGAIN with nowait when it
  * is not in the page cache; -EIO also when the file has become shorter. */
-int image_read(const struct image *image, void *buf, size_t len, uint64_t off, bool nowait);
+int raw_read(const struct raw *raw, void *buf, size_t len, uint64_t off, bool nowait);
 
 /* Is off (below the end) in a hole, and where does that end? */
-bool image_hole(const struct image *image, uint64_t off, uint64_t *ret_end);
+bool raw_hole(const struct raw *raw, uint64_t off, uint64_t *ret_end);
 
 #endif
