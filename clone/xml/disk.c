@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Disks: which can be cloned, and a clone's disk on the mount. */
+#include <errno.h>
+#include <string.h>
+
+#include "clone/xml/driver.h"
+#include "clone/xml/nouns.h"
+#include "clone/xml/tree.h"
+
+static const char *disk_type(const xmlNode *disk)
+{
+	return node_attr(disk, "type") ?: "file"; /* libvirt's default */
+}
+
+const char *disk_target(const xmlNode *disk)
+{
+	return node_attr(node_child(disk, "target"), "dev");
+}
+
+const char *disk_source_path(const xmlNode *disk)
+{
+	static const char *const attr_of[][2] = {
+		{ "file", "file" },
+		{ "block", "dev" },
+		{ "dir", "dir" },
+		{ "vhostuser", "path" },
+		{ "vhostvdpa", "dev" },
+	};
+	const xmlNode *source = node_child(disk, "source");
+	const char *type = disk_type(disk);
+
+	for (size_t i = 0; i < sizeof(attr_of) / sizeof(attr_of[0]); i++)
+		if (strcmp(type, attr_of[i][0]) == 0) {
+			const char *path = node_attr(source, attr_of[i][1]);
+
+			return path && *path ? path : NULL;
+		}
+	return NULL;
+}
+
+bool disk_is_readonly(const xmlNode *disk, const char *arg)
+{
+	return node_attr_is(disk, "device", "cdrom") || node_child(disk, "readonly");
+}
+
+bool disk_type_is(const xmlNode *disk, const char *arg)
+{
+	return strcmp(disk_type(disk), arg) == 0;
+}
+
+bool disk_type_unknown(const xmlNode *disk, const char *arg)
+{
+	return !disk_type_is(disk, "file");
+}
+
+bool disk_is_empty(const xmlNode *disk, const char *arg)
+{
+	return (disk_type_is(disk, "file") || disk_type_is(disk, "block")) &&
+	       !disk_source_path(disk) && !node_attr(node_child(disk, "source"), "fdgroup");
+}
+
+/* libvirt takes an image whose driver names no format as raw (and says so in
+ * what it gives out); it probes no formats since 5.10, nor did it before unless
+ * qemu.conf asked for it. So does the rewriter. */
+bool disk_not_raw(const xmlNode *disk, const char *arg)
+{
+	const char *format = node_attr(node_child(disk, "driver"), "type");
+
+	return format && strcmp(format, "raw") != 0;
+}
+
+bool disk_source_relative(const xmlNode *disk, const char *arg)
+{
+	const char *path = disk_source_path(disk);
+
+	return path && path[0] != '/';
+}
+
+bool seclabel_is_ours(const xmlNode *seclabel, const char *arg)
+{
+	return node_attr_is(seclabel, "model", "dac") && node_attr_is(seclabel, "relabel", "no") &&
+	       !node_first(seclabel);
+}
+
+xmlNode *disk_label(const xmlNode *disk)
+{
+	xmlNode *label = node_child(node_child(disk, "source"), "seclabel");
+
+	while (label && !seclabel_is_ours(label, NULL))
+		label = node_next_same(label);
+	return label;
+}
+
+/* libvirt must not give the mounted file to another owner: the daemon serves
+ * it with the right one, and a base's owner is never touched. */
+static int add_label(xmlNode *disk, xmlNode *source)
+{
+	xmlNode *label;
+	int rc;
+
+	if (disk_label(disk))
+		return 0;
+	rc = node_add_last(source, "seclabel", &label);
+	if (rc == 0)
+		rc = node_attr_set(label, "model", "dac");
+	return rc < 0 ? rc : node_attr_set(label, "relabel", "no");
+}
+
+/* "Nothing lies beneath": nobody looks into the guest's bytes for a format. */
+static int add_terminator(xmlNode *disk, xmlNode *source)
+{
+	xmlNode *terminator;
+
+	if (node_child(disk, "backingStore"))
+		return 0;
+	return node_add_after(source, "backingStore", &terminator);
+}
+
+static const struct xml_new_disk *find_new(const struct xml_request *request, const char *target)
+{
+	for (uint32_t i = 0; i < request->n_disks; i++)
+		if (strcmp(request->disks[i].target, target) == 0)
+			return &request->disks[i];
+	return NULL;
+}
+
+int disk_rewrite(struct rewrite *rewrite, xmlNode *disk)
+{
+	const struct xml_new_disk *new = find_new(rewrite->request, disk_target(disk));
+	xmlNode *source = node_child(disk, "source");
+	int rc;
+
+	if (!new)
+		return -EINVAL;
+	rc = change_of(rewrite, disk, "%s -> %s", disk_source_path(disk), new->path);
+	if (rc == 0)
+		rc = node_attr_set(source, "file", new->path);
+	node_attr_drop(source, "index");
+	if (rc == 0 && rewrite->request->dac_label)
+		rc = add_label(disk, source);
+	if (rc == 0)
+		rc = add_terminator(disk, source);
+	return rc < 0 ? rc : driver_set(disk);
+}
