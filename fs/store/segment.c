@@ -2,6 +2,7 @@
 /* Segment headers and the slot table. Format: format.h. */
 #include "fs/store/segment.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -57,24 +58,37 @@ void segment_encode(const struct segment *segment, const struct super *super,
 	ret_raw->sum = le64_put(segment_sum(ret_raw, super));
 }
 
+static_assert((uint64_t)SEGMENT_FIRST << SEGMENT_CHUNKS > SLOT_COUNT_MAX, "all slots fit");
+
+/* Chunk c begins with slot SEGMENT_FIRST * (2^c - 1). */
+static uint32_t chunk_of(uint32_t slot, uint32_t *ret_i)
+{
+	uint32_t c = 31 - (uint32_t)__builtin_clz(slot / SEGMENT_FIRST + 1);
+
+	*ret_i = slot - SEGMENT_FIRST * ((1u << c) - 1);
+	return c;
+}
+
 int segment_table_put(struct segment_table *table, const struct segment *segment)
 {
-	uint32_t c = segment->slot / SEGMENT_CHUNK;
+	uint32_t i, c = chunk_of(segment->slot, &i);
 
 	if (segment->slot >= SLOT_COUNT_MAX)
 		return -EFBIG;
 	if (!table->chunk[c])
-		table->chunk[c] = calloc(SEGMENT_CHUNK, sizeof(struct segment));
+		table->chunk[c] = calloc(SEGMENT_FIRST << c, sizeof(struct segment));
 	if (!table->chunk[c])
 		return -ENOMEM;
-	table->chunk[c][segment->slot % SEGMENT_CHUNK] = *segment;
+	table->chunk[c][i] = *segment;
 	table->count = (uint32_t)max_u64(table->count, (uint64_t)segment->slot + 1);
 	return 0;
 }
 
 const struct segment *segment_table_get(const struct segment_table *table, uint32_t slot)
 {
-	return &table->chunk[slot / SEGMENT_CHUNK][slot % SEGMENT_CHUNK];
+	uint32_t i, c = chunk_of(slot, &i);
+
+	return &table->chunk[c][i];
 }
 
 void segment_table_release(struct segment_table *table)

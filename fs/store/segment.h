@@ -27,9 +27,9 @@ void segment_encode(const struct segment *segment, const struct super *super,
 
 /* The table never moves what it holds: a reader may look at a segment that
  * an index entry points into without a lock, as the entry was published
- * after the segment was. */
-#define SEGMENT_CHUNK 1024u
-#define SEGMENT_CHUNKS (SLOT_COUNT_MAX / SEGMENT_CHUNK + 1)
+ * after the segment was. Chunk c holds SEGMENT_FIRST << c segments. */
+#define SEGMENT_FIRST 8u
+#define SEGMENT_CHUNKS 19u /* 8 << 19 is more than SLOT_COUNT_MAX */
 
 struct segment_table {
 	uint32_t count; /* slots in use are below this; the appender's alone */
