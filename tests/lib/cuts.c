@@ -31,7 +31,7 @@ struct gaps {
 struct walk {
 	const struct recorder *rec;
 	const struct cut_options *options;
-	int (*fn)(void *ctx, const struct image *image, size_t prefix, const char *what);
+	cut_fn *fn;
 	void *ctx;
 	uint64_t states;
 	size_t prefix;
@@ -131,6 +131,7 @@ static bool op_lost(const struct gaps *gaps, size_t i)
 static int visit(struct walk *walk, const struct gaps *gaps, const char *what)
 {
 	struct image *image = image_copy(recorder_start(walk->rec));
+	struct cut cut = {.prefix = walk->prefix, .whole = gaps->count == 0, .what = what};
 	int rc;
 
 	for (size_t i = 0; i < walk->prefix; i++) {
@@ -146,7 +147,8 @@ static int visit(struct walk *walk, const struct gaps *gaps, const char *what)
 			apply(image, op, i, gaps);
 	}
 	walk->states++;
-	rc = walk->fn(walk->ctx, image, walk->prefix, what);
+	cut.image = image;
+	rc = walk->fn(walk->ctx, &cut);
 	image_free(image);
 	return rc;
 }
@@ -323,9 +325,8 @@ static int visit_prefix(struct walk *walk)
 	return rc;
 }
 
-int cuts_each(const struct recorder *rec, const struct cut_options *options,
-	int (*fn)(void *ctx, const struct image *image, size_t prefix, const char *what),
-	void *ctx, uint64_t *ret_states)
+int cuts_each(const struct recorder *rec, const struct cut_options *options, cut_fn *fn, void *ctx,
+	uint64_t *ret_states)
 {
 	size_t length = recorder_length((struct recorder *)(uintptr_t)rec);
 	struct walk walk = {.rec = rec, .options = options, .fn = fn, .ctx = ctx};

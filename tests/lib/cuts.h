@@ -33,11 +33,18 @@ struct cut_options {
 	uint64_t *rng;
 };
 
-/* Calls fn with each state; the image is fn's for the time of the call. what
- * says which state it is. A result other than 0 ends it and is returned.
- * *ret_states counts the calls. */
-int cuts_each(const struct recorder *recorder, const struct cut_options *options,
-	int (*fn)(void *ctx, const struct image *image, size_t prefix, const char *what),
+struct cut {
+	const struct image *image; /* for the time of the call */
+	size_t prefix;
+	bool whole;       /* nothing of the prefix is missing: a killed process */
+	const char *what; /* says which state it is */
+};
+
+typedef int cut_fn(void *ctx, const struct cut *cut);
+
+/* Calls fn with each state. A result other than 0 ends it and is returned.
+ * *ret_states grows by the number of calls. */
+int cuts_each(const struct recorder *recorder, const struct cut_options *options, cut_fn *fn,
 	void *ctx, uint64_t *ret_states);
 
 #endif
