@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Identity of files: its text, what is a change and what is none. */
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fs/base/identity.h"
+#include "fs/base/raw.h"
+#include "fs/base/sample.h"
+#include "tests/lib/scratch.h"
+
+#define SIZE 1234567u
+
+static char path[SCRATCH_PATH_MAX];
+static char content[SIZE];
+
+static int set_up(void **state)
+{
+	scratch_make();
+	scratch_path(path, "base.raw");
+	scratch_fill(content, SIZE, 1);
+	scratch_file(path, content, SIZE, SIZE);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	scratch_remove();
+	return 0;
+}
+
+static struct identity take(const char *name)
+{
+	struct identity id;
+	struct raw raw;
+
+	assert_int_equal(raw_open(name, &raw, NULL), 0);
+	assert_int_equal(identity_take(&raw, &id), 0);
+	close(raw.fd);
+	return id;
+}
+
+/* What path is today against id; the reason is printed when it differs. */
+static int compare(const struct identity *id)
+{
+	char why[IDENTITY_WHY_MAX] = "";
+	struct raw raw;
+	int rc;
+
+	assert_int_equal(raw_open(path, &raw, NULL), 0);
+	rc = identity_compare(id, &raw, why);
+	close(raw.fd);
+	assert_int_equal(rc == -ESTALE, why[0] != '\0');
+	return rc;
+}
+
+static void overwrite(uint64_t off)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	assert_int_equal(pwrite(fd, "!", 1, (off_t)off), 1);
+	close(fd);
+}
+
+static void set_mtime(struct timespec mtime)
+{
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, mtime};
+
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
+static struct timespec mtime(void)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_mtim;
+}
+
+static void test_same(void **state)
+{
+	struct identity id = take(path);
+	struct identity again = take(path);
+
+	assert_true(identity_same(&id, &again));
+	assert_int_equal(compare(&id), 0);
+}
+
+static void test_no_change(void **state)
+{
+	struct identity id = take(path);
+	char moved[SCRATCH_PATH_MAX];
+
+	assert_int_equal(chmod(path, 0600), 0);
+	assert_int_equal(compare(&id), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(path, 65534, 65534), 0);
+		assert_int_equal(compare(&id), 0);
+	}
+	assert_int_equal(rename(path, scratch_path(moved, "moved")), 0);
+	assert_int_equal(rename(moved, path), 0);
+	assert_int_equal(link(path, moved), 0);
+	assert_int_equal(unlink(moved), 0);
+	assert_int_equal(compare(&id), 0);
+	/* Opened for writing, and nothing written. */
+	close(open(path, O_RDWR | O_CLOEXEC));
+	assert_int_equal(compare(&id), 0);
+}
+
+static void test_written(void **state)
+{
+	struct identity id = take(path);
+
+	overwrite(SIZE / 3);
+	assert_int_equal(compare(&id), -ESTALE);
+}
+
+static void test_touched(void **state)
+{
+	struct identity id = take(path);
+
+	set_mtime((struct timespec){.tv_sec = 1});
+	assert_int_equal(compare(&id), -ESTALE);
+}
+
+static void test_resized(void **state)
+{
+	struct identity id = take(path);
+	struct timespec before = mtime();
+
+	assert_int_equal(truncate(path, SIZE + 1), 0);
+	set_mtime(before);
+	assert_int_equal(compare(&id), -ESTALE);
+	assert_int_equal(truncate(path, SIZE), 0);
+	set_mtime(before);
+	assert_int_equal(compare(&id), 0);
+}
+
+/* Somebody who puts the time back is found by the sample: first and last page. */
+static void test_time_put_back(void **state)
+{
+	static const uint64_t offsets[] = {0, SIZE - 1};
+
+	for (int i = 0; i < 2; i++) {
+		struct identity id = take(path);
+		struct timespec before = mtime();
+
+		overwrite(offsets[i]);
+		set_mtime(before);
+		assert_int_equal(compare(&id), -ESTALE);
+	}
+}
+
+static void test_replaced(void **state)
+{
+	struct identity id = take(path);
+	char copy[SCRATCH_PATH_MAX];
+
+	scratch_path(copy, "copy");
+	assert_int_equal(scratch_run(NULL, "cp -p %s %s && mv %s %s", path, copy, copy, path), 0);
+	assert_int_equal(compare(&id), -ESTALE);
+}
+
+static void test_sample_covers_small_files(void **state)
+{
+	struct identity before;
+	struct identity after;
+
+	scratch_file(path, content, 65536, 65536);
+	before = take(path);
+	for (uint64_t off = 4095; off < 65536; off += 4096) {
+		overwrite(off);
+		after = take(path);
+		assert_true(before.sample != after.sample);
+		before = after;
+	}
+}
+
+/* Recorded in manifests, so these numbers may never become others. */
+static void test_sample_is_for_ever(void **state)
+{
+	static const struct {
+		uint64_t size_bytes;
+		uint64_t sample;
+	} known[] = {
+		{1, UINT64_C(0x4ecc10df525aa701)},
+		{512, UINT64_C(0x4180c13c98aa15c3)},
+		{1234567, UINT64_C(0x13c32752c1b5036b)},
+		{UINT64_C(8) << 40, UINT64_C(0xa50e4414db8b861b)},
+	};
+	char pattern[512];
+
+	for (size_t i = 0; i < sizeof(pattern); i++)
+		pattern[i] = (char)(i * 7 + 1);
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		size_t len = known[i].size_bytes < 512 ? (size_t)known[i].size_bytes : 512;
+		struct identity id;
+
+		scratch_file(path, pattern, len, known[i].size_bytes);
+		id = take(path);
+		assert_int_equal(id.sample, known[i].sample);
+	}
+}
+
+static void expect_round_trip(const struct identity *id)
+{
+	struct identity back = {0};
+	char *text;
+
+	assert_int_equal(identity_format(id, &text), 0);
+	assert_true(strlen(text) < BASE_IDENTITY_MAX);
+	assert_null(strpbrk(text, "\n\r\t"));
+	assert_int_equal(identity_parse(text, &back, NULL), 0);
+	assert_true(identity_same(id, &back));
+	assert_int_equal(id->changed.sec, back.changed.sec);
+	assert_int_equal(id->changed.nsec, back.changed.nsec);
+	free(text);
+}
+
+static void test_text_round_trip(void **state)
+{
+	struct identity file = take(path);
+	struct identity far = {
+		.size_bytes = RAW_SIZE_MAX,
+		.sample = UINT64_MAX,
+		.file_system = UINT64_MAX,
+		.inode = UINT64_MAX,
+		.modified = {.sec = INT64_MIN, .nsec = 999999999},
+		.changed = {.sec = INT64_MAX},
+	};
+	struct identity device = {.device = true, .size_bytes = 512, .sample = 1};
+
+	expect_round_trip(&file);
+	expect_round_trip(&far);
+	expect_round_trip(&device);
+	memset(device.device_id, '"', IDENTITY_DEVICE_MAX - 1);
+	expect_round_trip(&device);
+}
+
+#define FILE_TEXT                                                                                  \
+	"{\"format\": 1, \"kind\": \"file\", \"size\": 1234567, \"sample\": \"0123456789abcdef\", " \
+	"\"fs\": \"5e0271a5219a029a\", \"inode\": \"000000000000002a\", "                          \
+	"\"mtime\": [1700000000, 123456789], \"ctime\": [-1, 0]}"
+
+/* Written by an early lazyclone: must be read for ever. */
+static void test_text_is_for_ever(void **state)
+{
+	struct identity id;
+	char *text;
+
+	assert_int_equal(identity_parse(FILE_TEXT, &id, NULL), 0);
+	assert_false(id.device);
+	assert_int_equal(id.size_bytes, 1234567);
+	assert_int_equal(id.inode, 42);
+	assert_int_equal(id.modified.nsec, 123456789);
+	assert_int_equal(id.changed.sec, -1);
+	assert_int_equal(identity_format(&id, &text), 0);
+	assert_string_equal(text, FILE_TEXT);
+	free(text);
+}
+
+static void expect_refused(const char *text)
+{
+	struct err err = {0};
+	struct identity id;
+
+	if (identity_parse(text, &id, &err) != -EUCLEAN || err.message[0] == '\0')
+		fail_msg("not refused: %s", text);
+}
+
+/* FILE_TEXT with one of its parts replaced. */
+static void expect_refused_with(const char *part, const char *by)
+{
+	const char *found = strstr(FILE_TEXT, part);
+	char text[1024];
+
+	assert_non_null(found);
+	snprintf(text, sizeof(text), "%.*s%s%s", (int)(found - FILE_TEXT), FILE_TEXT, by,
+		found + strlen(part));
+	expect_refused(text);
+}
+
+static void test_text_refused(void **state)
+{
+	char *large = malloc(BASE_IDENTITY_MAX + 2);
+
+	expect_refused("");
+	expect_refused("{}");
+	expect_refused("[]");
+	expect_refused("null");
+	expect_refused(FILE_TEXT "x");
+	expect_refused_with("\"format\": 1", "\"format\": 2");
+	expect_refused_with("\"format\": 1", "\"format\": \"1\"");
+	expect_refused_with("\"file\"", "\"tape\"");
+	expect_refused_with("\"file\"", "\"device\"");
+	expect_refused_with("1234567,", "0,");
+	expect_refused_with("1234567,", "-1,");
+	expect_refused_with("1234567,", "70368744177665,");
+	expect_refused_with("1234567,", "1e3,");
+	expect_refused_with("0123456789abcdef", "0123456789abcde");
+	expect_refused_with("0123456789abcdef", "0123456789ABCDEF");
+	expect_refused_with("0123456789abcdef", "0x23456789abcdef");
+	expect_refused_with("[-1, 0]", "[-1]");
+	expect_refused_with("[-1, 0]", "[-1, 0, 0]");
+	expect_refused_with("123456789]", "1000000000]");
+	expect_refused_with("123456789]", "-1]");
+	expect_refused_with("\"ctime\"", "\"mtime\"");
+	expect_refused("{\"format\": 1, \"kind\": \"device\", \"size\": 512, "
+		       "\"sample\": \"0123456789abcdef\", \"id\": \"a b\"}");
+	memset(large, ' ', BASE_IDENTITY_MAX + 1);
+	memcpy(large, FILE_TEXT, strlen(FILE_TEXT));
+	large[BASE_IDENTITY_MAX + 1] = '\0';
+	expect_refused(large);
+	free(large);
+}
+
+static void test_equal(void **state)
+{
+	char other[sizeof(FILE_TEXT)];
+
+	strcpy(other, FILE_TEXT);
+	strstr(other, "[-1")[2] = '2'; /* ctime is no part of it */
+	assert_true(base_identity_equal(FILE_TEXT, other));
+	strstr(other, "002a")[3] = 'b';
+	assert_false(base_identity_equal(FILE_TEXT, other));
+	assert_false(base_identity_equal(FILE_TEXT, "{}"));
+	assert_false(base_identity_equal("{}", "{}"));
+}
+
+/* A device that shows no id today is not the one that had one. */
+static void test_device_id(void **state)
+{
+	struct identity with = {.device = true, .size_bytes = 512, .device_id = "naa.1"};
+	struct identity file = take(path);
+	struct identity device = file;
+
+	assert_false(identity_same(&with, &file));
+	device.device = true;
+	assert_int_equal(compare(&device), -ESTALE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_same, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_no_change, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_written, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_touched, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_resized, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_time_put_back, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_replaced, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_sample_covers_small_files, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_sample_is_for_ever, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_text_round_trip, set_up, tear_down),
+		cmocka_unit_test(test_text_is_for_ever),
+		cmocka_unit_test(test_text_refused),
+		cmocka_unit_test(test_equal),
+		cmocka_unit_test_setup_teardown(test_device_id, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
