@@ -67,22 +67,23 @@ static int open_medium(struct replay *r, int dirfd, const char *log_name)
 	return r->fd < 0 ? err_sys(r->err, r->fd, "cannot open the log") : 0;
 }
 
-/* All valid segment headers into the table; the newest decides the path. */
+/* Slots behind the last valid header are free again: a header that did not
+ * reach the medium. */
 static int scan_slots(struct replay *r)
 {
 	struct log *log = r->log;
 
 	for (uint32_t slot = 0; slot < SLOT_COUNT_MAX && slot_start(slot) < r->file_size; slot++) {
-		struct segment s = {.slot = slot};
+		struct segment s;
 		int rc = read_some(r, FORMAT_PAGE, slot_start(slot));
 
 		if (rc < 0)
 			return rc;
-		if (segment_decode((const struct format_segment *)r->buf, &log->super, slot, &s) == 0) {
-			r->witness = max_u64(r->witness, s.durable_lsn);
-			r->newest_seq = max_u64(r->newest_seq, s.seq);
-			r->n_path++;
-		}
+		if (segment_decode((const struct format_segment *)r->buf, &log->super, slot, &s) < 0)
+			continue;
+		r->witness = max_u64(r->witness, s.durable_lsn);
+		r->newest_seq = max_u64(r->newest_seq, s.seq);
+		r->n_path++;
 		rc = segment_table_put(&log->segments, &s);
 		if (rc < 0)
 			return err_sys(r->err, rc, "the log has too many segments");
@@ -129,9 +130,12 @@ static int build_path(struct replay *r)
 	r->path = calloc(r->n_path + 1, sizeof(*r->path));
 	if (!r->path)
 		return err_sys(r->err, -ENOMEM, "cannot replay the log");
-	for (uint32_t slot = 0; slot < table->count; slot++)
-		if (segment_table_get(table, slot)->seq)
-			r->path[n++] = *segment_table_get(table, slot);
+	for (uint32_t slot = 0; slot < table->count; slot++) {
+		const struct segment *s = segment_table_get(table, slot);
+
+		if (s)
+			r->path[n++] = *s;
+	}
 	qsort(r->path, n, sizeof(*r->path), by_seq);
 	return keep_path(r);
 }

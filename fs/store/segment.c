@@ -88,7 +88,7 @@ const struct segment *segment_table_get(const struct segment_table *table, uint3
 {
 	uint32_t i, c = chunk_of(slot, &i);
 
-	return &table->chunk[c][i];
+	return table->chunk[c] && table->chunk[c][i].seq ? &table->chunk[c][i] : NULL;
 }
 
 void segment_table_release(struct segment_table *table)

@@ -38,6 +38,7 @@ struct segment_table {
 
 /* Put a segment into its slot; -ENOMEM, -EFBIG beyond SLOT_COUNT_MAX. */
 int segment_table_put(struct segment_table *table, const struct segment *segment);
+/* NULL where no segment was put. */
 const struct segment *segment_table_get(const struct segment_table *table, uint32_t slot);
 void segment_table_release(struct segment_table *table);
 
