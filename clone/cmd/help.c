@@ -50,8 +50,11 @@ static int run_help(struct cmd *cmd, struct err *err)
 		return 0;
 	}
 	verb = verb_find(cmd->words[0]);
-	if (!verb)
-		return err_set(err, -EINVAL, "unknown verb '%s'", cmd->words[0]);
+	if (!verb) {
+		err_set(err, -EINVAL, "unknown verb '%s'", cmd->words[0]);
+		err_hint(err, "try 'lazyclone --help'");
+		return -EINVAL;
+	}
 	help_verb(stdout, verb);
 	return 0;
 }

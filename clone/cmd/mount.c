@@ -6,23 +6,27 @@
 #include "clone/cmd/verb.h"
 #include "clone/plan/service.h"
 #include "clone/plan/session.h"
+#include "fs/util/cleanup.h"
 
 static int run_mount(struct cmd *cmd, struct err *err)
 {
+	AUTO_FREE char *mountpoint = NULL;
 	struct session *session;
 	int rc;
 
 	rc = cmd_session(cmd, &session, err);
 	if (!rc)
 		rc = service_mount(session, cmd->n_words ? cmd->words[0] : NULL, err);
+	if (!rc)
+		rc = service_where(session, &mountpoint, err);
 	if (rc)
 		return rc;
 	if (cmd->args.json)
 		output_json(json_pack("{s:o, s:o}", "store",
 			output_text(session_store_path(session)), "mountpoint",
-			output_text(session_mountpoint(session))));
+			output_text(mountpoint)));
 	else
-		printf("%s on %s\n", session_store_path(session), session_mountpoint(session));
+		printf("%s on %s\n", session_store_path(session), mountpoint);
 	return 0;
 }
 

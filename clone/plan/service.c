@@ -310,6 +310,18 @@ int service_mount(struct session *session, const char *mountpoint, struct err *e
 	return start(session, store, mountpoint, err);
 }
 
+int service_where(struct session *session, char **ret_mountpoint, struct err *err)
+{
+	AUTO(cleanup_ctl) struct ctl *ctl = NULL;
+	struct store *store;
+	int rc;
+
+	rc = session_need_store(session, false, &store, err);
+	if (!rc)
+		rc = ctl_connect(store_id(store), &ctl, err);
+	return rc ? rc : daemon_mountpoint(ctl, ret_mountpoint, err);
+}
+
 /* ---- stopping ---- */
 
 static int refuse_users(const struct disk_user *user, struct err *err)

@@ -32,6 +32,9 @@ enum mount_state service_mount_state(const char *mountpoint);
  * -EBUSY when it runs elsewhere. */
 int service_mount(struct session *session, const char *mountpoint, struct err *err);
 
+/* Where the running daemon has its mount; caller frees. -ECONNREFUSED: it does not run. */
+int service_where(struct session *session, char **ret_mountpoint, struct err *err);
+
 /* Stop it; a dead mount is cleared. 0 also when nothing is mounted. -EBUSY
  * while a running domain uses a disk (message names both). */
 int service_umount(struct session *session, struct err *err);
