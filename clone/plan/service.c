@@ -302,6 +302,8 @@ int service_mount(struct session *session, const char *mountpoint, struct err *e
 			return err_sys(err, rc, "mount point %s", mountpoint);
 		mountpoint = wanted;
 	}
+	if (service_mount_state(session_mountpoint(session)) == MOUNT_HUNG)
+		return hung_error(session_mountpoint(session), err);
 	rc = ctl_connect(store_id(store), &ctl, err);
 	if (!rc)
 		return check_running(ctl, mountpoint, err);
@@ -405,6 +407,8 @@ int service_umount(struct session *session, struct err *err)
 	rc = session_need_store(session, false, &store, err);
 	if (rc)
 		return rc;
+	if (service_mount_state(session_mountpoint(session)) == MOUNT_HUNG)
+		return hung_error(session_mountpoint(session), err);
 	rc = ctl_connect(store_id(store), &ctl, err);
 	if (rc == -ECONNREFUSED)
 		return stop_without_daemon(session, err);

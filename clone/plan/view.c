@@ -22,19 +22,32 @@ static void load_daemon(struct view *view)
 		view->daemon_err.code = 0;
 }
 
-static int load_mount(struct session *session, struct view *view, struct err *err)
+static int set_mountpoint(struct view *view, const char *mountpoint, struct err *err)
 {
-	const char *mountpoint = NULL;
-
-	if (view->daemon)
-		mountpoint = json_string_value(json_object_get(view->daemon, "mountpoint"));
-	if (!mountpoint)
-		mountpoint = session_mountpoint(session);
+	free(view->mountpoint);
 	view->mountpoint = strdup(mountpoint);
 	if (!view->mountpoint)
 		return err_sys(err, -ENOMEM, "looking at the mount");
 	view->mount = service_mount_state(mountpoint);
 	return 0;
+}
+
+/* The mount first: when its daemon hangs, its socket would keep us waiting too. */
+static int load_service(struct session *session, struct view *view, struct err *err)
+{
+	const char *named;
+	int rc = set_mountpoint(view, session_mountpoint(session), err);
+
+	if (rc || !view->store)
+		return rc;
+	if (view->mount == MOUNT_HUNG) {
+		err_set(&view->daemon_err, -ETIMEDOUT, "the daemon of %s does not answer",
+			view->mountpoint);
+		return 0;
+	}
+	load_daemon(view);
+	named = json_string_value(json_object_get(view->daemon, "mountpoint"));
+	return named && strcmp(named, view->mountpoint) ? set_mountpoint(view, named, err) : 0;
 }
 
 static int load_domains(struct session *session, struct view *view, struct err *err)
@@ -59,9 +72,7 @@ int view_load(struct session *session, struct view *ret_view, struct err *err)
 	rc = session_need_store(session, false, &view.store, err);
 	if (rc && rc != -ENOENT)
 		return rc;
-	if (!rc)
-		load_daemon(&view);
-	rc = load_mount(session, &view, err);
+	rc = load_service(session, &view, err);
 	if (!rc)
 		rc = load_domains(session, &view, err);
 	if (rc)

@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # tiny.bash: machines that need no guest, for tests of the command line; sourced after helper.
 #
 #	tiny_define NAME [IMAGE]   shut-off domain on a raw image (made, 8 MiB of noise, if missing)
@@ -5,6 +6,8 @@
 #	tiny_left                  everything a failed command could leave behind, as text
 #	expect STATUS COMMAND...   run it; fail unless it exits with STATUS
 #	says TEXT                  the error of that command is of the documented form and names TEXT
+
+# shellcheck disable=SC2154 # status, output and stderr are set by bats' run
 
 tiny_xml() {
 	cat <<-XML
