@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Progress off a terminal: a line per tenth, a line on SIGUSR1, silence when asked for. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -7,6 +8,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -95,12 +97,40 @@ static void odd_totals(void **state)
 	assert_int_equal(lines_of(capture_end(&c)), 1);
 }
 
+/* A bar is redrawn on its line, and nothing of it stays. */
+static void on_terminal(void **state)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	char text[4096];
+	struct progress p;
+	FILE *terminal;
+	ssize_t len;
+
+	(void)state;
+	assert_true(master >= 0 && !grantpt(master) && !unlockpt(master));
+	terminal = fopen(ptsname(master), "we");
+	assert_non_null(terminal);
+	progress_begin(&p, "web", terminal, false);
+	progress_update(&p, 1, 2);
+	progress_update(&p, 2, 2);
+	progress_end(&p);
+	len = read(master, text, sizeof(text) - 1);
+	assert_true(len > 0);
+	text[len] = '\0';
+	assert_non_null(strstr(text, "web [###############               ]  50 %"));
+	assert_null(strchr(text, '\n'));
+	assert_string_equal(text + len - 4, "\r\033[K");
+	fclose(terminal);
+	close(master);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(tenths),
 		cmocka_unit_test(on_signal),
 		cmocka_unit_test(odd_totals),
+		cmocka_unit_test(on_terminal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
