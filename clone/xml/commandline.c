@@ -80,3 +80,15 @@ bool argument_is_shared(const xmlNode *argument, const char *arg)
 		return true;
 	return names_a_path(value) || names_the_source(argument, value);
 }
+
+/* Its own or the option before it. Never the value: there may be a password in it. */
+const char *argument_option(const xmlNode *argument)
+{
+	const xmlNode *before = xmlPreviousElementSibling((xmlNode *)argument);
+	const char *value = node_attr(argument, "value");
+	const char *option = before ? node_attr(before, "value") : NULL;
+
+	if (value && value[0] == '-' && !strchr(value, '='))
+		return value;
+	return option && option[0] == '-' && !strchr(option, '=') ? option : NULL;
+}

@@ -32,6 +32,11 @@ bool when_empty(const xmlNode *node, const char *arg)
 	return !node_has_text(node);
 }
 
+const char *type_name(const xmlNode *node)
+{
+	return node_attr(node, "type");
+}
+
 bool tpm_is_emulated(const xmlNode *tpm, const char *arg)
 {
 	const xmlNode *backend = node_child(tpm, "backend");

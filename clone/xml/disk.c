@@ -59,12 +59,17 @@ bool disk_is_empty(const xmlNode *disk, const char *arg)
 	       !disk_source_path(disk) && !node_attr(node_child(disk, "source"), "fdgroup");
 }
 
+const char *disk_format(const xmlNode *disk)
+{
+	return node_attr(node_child(disk, "driver"), "type");
+}
+
 /* libvirt takes an image whose driver names no format as raw (and says so in
  * what it gives out); it probes no formats since 5.10, nor did it before unless
  * qemu.conf asked for it. So does the rewriter. */
 bool disk_not_raw(const xmlNode *disk, const char *arg)
 {
-	const char *format = node_attr(node_child(disk, "driver"), "type");
+	const char *format = disk_format(disk);
 
 	return format && strcmp(format, "raw") != 0;
 }
@@ -114,6 +119,14 @@ static int add_terminator(xmlNode *disk, xmlNode *source)
 	if (node_child(disk, "backingStore"))
 		return 0;
 	return node_add_after(source, "backingStore", &terminator);
+}
+
+int new_disk_check(const struct xml_new_disk *new, struct err *err)
+{
+	if (text_is_plain(new->path) && new->path[0] == '/')
+		return 0;
+	return err_set(err, -EINVAL, "disk %s: its path is not absolute, plain UTF-8 text",
+		new->target);
 }
 
 static const struct xml_new_disk *find_new(const struct xml_request *request, const char *target)

@@ -36,20 +36,20 @@ static int free_port(xmlNode *graphics, const char *name, bool *ret_changed)
 	return node_attr_set(graphics, name, "-1");
 }
 
+/* -1 asks libvirt for a free port; for the main one it wants to be told twice. */
 int graphics_rewrite(struct rewrite *rewrite, xmlNode *graphics)
 {
-	bool was_auto = node_attr_is(graphics, "autoport", "yes");
-	bool changed = !was_auto && is_fixed(node_attr(graphics, "port"));
+	bool changed = false;
 	int rc = graphics_socket_rewrite(rewrite, graphics);
 
 	if (rc == 0)
 		rc = free_port(graphics, "port", &changed);
+	if (rc == 0 && changed)
+		rc = node_attr_set(graphics, "autoport", "yes");
 	if (rc == 0)
 		rc = free_port(graphics, "tlsPort", &changed);
 	if (rc == 0)
 		rc = free_port(graphics, "websocket", &changed);
-	if (rc == 0 && !was_auto)
-		rc = node_attr_set(graphics, "autoport", "yes");
 	return rc < 0 || !changed ? rc : change_of(rewrite, graphics, "ports are automatic");
 }
 

@@ -51,3 +51,8 @@ bool entry_is_identity(const xmlNode *entry, const char *arg)
 {
 	return node_attr_is(entry, "name", "uuid") || node_attr_is(entry, "name", "serial");
 }
+
+const char *entry_name(const xmlNode *entry)
+{
+	return node_attr(entry, "name");
+}

@@ -14,7 +14,10 @@ bool when_has_attr(const xmlNode *node, const char *arg);  /* attribute's name *
 bool when_has_child(const xmlNode *node, const char *arg); /* element's name */
 bool when_empty(const xmlNode *node, const char *arg);     /* no text in it */
 
+const char *type_name(const xmlNode *node); /* its type attribute */
+
 /* disk.c */
+const char *disk_format(const xmlNode *disk);
 bool disk_is_readonly(const xmlNode *disk, const char *arg);
 bool disk_is_empty(const xmlNode *disk, const char *arg);
 bool disk_type_is(const xmlNode *disk, const char *arg); /* arg: type */
@@ -25,6 +28,7 @@ bool seclabel_is_ours(const xmlNode *seclabel, const char *arg);
 xmlNode *disk_label(const xmlNode *disk); /* our <seclabel> in its source, or NULL */
 const char *disk_target(const xmlNode *disk);
 const char *disk_source_path(const xmlNode *disk); /* NULL: none, or no path */
+int new_disk_check(const struct xml_new_disk *new, struct err *err);
 int disk_rewrite(struct rewrite *rewrite, xmlNode *disk);
 
 /* nic.c */
@@ -47,6 +51,7 @@ int graphics_rewrite(struct rewrite *rewrite, xmlNode *graphics);
 int graphics_socket_rewrite(struct rewrite *rewrite, xmlNode *node);
 
 /* identity.c */
+const char *entry_name(const xmlNode *entry);
 bool entry_is_identity(const xmlNode *entry, const char *arg);
 int name_rewrite(struct rewrite *rewrite, xmlNode *name);
 int uuid_rewrite(struct rewrite *rewrite, xmlNode *uuid);
@@ -64,6 +69,7 @@ bool filesystem_has_socket(const xmlNode *filesystem, const char *arg);
 bool alias_is_live(const xmlNode *alias, const char *arg);
 
 /* commandline.c */
+const char *argument_option(const xmlNode *argument); /* "-netdev", NULL: not known */
 bool argument_is_shared(const xmlNode *argument, const char *arg);
 
 #endif

@@ -34,8 +34,10 @@ static int find_file_disk(const xmlNode *root, const char *target, xmlNode **ret
 static int restore_disk(xmlNode *root, const struct xml_new_disk *new, struct err *err)
 {
 	xmlNode *disk, *node;
-	int rc = find_file_disk(root, new->target, &disk, err);
+	int rc = new_disk_check(new, err);
 
+	if (rc == 0)
+		rc = find_file_disk(root, new->target, &disk, err);
 	if (rc < 0)
 		return rc;
 	if (node_attr_set(node_child(disk, "source"), "file", new->path) < 0)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* From a source's definition to a clone's. */
 #include <errno.h>
-#include <libxml/xmlstring.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "clone/xml/domain.h"
+#include "clone/xml/nouns.h"
 #include "clone/xml/provenance.h"
 #include "clone/xml/rules.h"
 #include "clone/xml/scan.h"
@@ -19,15 +19,6 @@ void xml_changes_free(char **changes)
 }
 
 /* ---- is the request whole? ---- */
-
-/* What XML can carry, on one line. */
-static bool is_plain_text(const char *text)
-{
-	for (const char *p = text; p && *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			return false;
-	return text && xmlCheckUTF8((const xmlChar *)text);
-}
 
 static bool is_mac(const char *mac)
 {
@@ -43,13 +34,13 @@ static int check_texts(const struct xml_request *request, struct err *err)
 		request->source_name, request->source_uuid };
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-		if (!is_plain_text(texts[i]))
+		if (!text_is_plain(texts[i]))
 			return err_set(err, -EINVAL,
 				"clone: a name or path is missing, or is not plain UTF-8 text");
 	if (!request->name[0] || strchr(request->name, '/'))
 		return err_set(err, -EINVAL, "clone: '%s' cannot be a domain's name",
 			request->name);
-	if (request->nvram && !is_plain_text(request->nvram))
+	if (request->nvram && !text_is_plain(request->nvram))
 		return err_set(err, -EINVAL, "clone: the NVRAM path is not plain UTF-8 text");
 	return 0;
 }
@@ -66,9 +57,10 @@ static uint32_t count_cloned(const struct xml_domain *domain)
 static int check_new_disk(const struct xml_domain *domain, const struct xml_new_disk *new,
 	struct err *err)
 {
-	if (!is_plain_text(new->path) || new->path[0] != '/')
-		return err_set(err, -EINVAL, "disk %s: its path is not absolute, plain UTF-8 text",
-			new->target);
+	int rc = new_disk_check(new, err);
+
+	if (rc < 0)
+		return rc;
 	for (uint32_t i = 0; i < domain->n_disks; i++)
 		if (domain->disks[i].cloned && strcmp(domain->disks[i].target, new->target) == 0)
 			return 0;

@@ -15,7 +15,9 @@
 	"or give the clone one of its own after cloning the rest"
 #define HINT_RAW "copy it into a raw image file (qemu-img convert -O raw) and use that"
 #define WHY_ARGUMENT "a path, port or identity of the source would be the same in both machines"
-#define HINT_PTY "use type='pty' in the source, or take it out (virsh edit)"
+#define HINT_PTY                                                                                \
+	"use type='pty' (a channel: a socket without a path) in the source, or take it out "         \
+	"(virsh edit)"
 #define HINT_LISTEN                                                                                \
 	"use <listen type='socket'/> without a path: libvirt then names one per machine"
 #define HINT_SYSINFO                                                                               \
@@ -34,7 +36,7 @@ const struct row rules[] = {
 	{ "metadata", .rule = KEPT_WHOLE }, /* ours is put in by provenance.c */
 	{ "sysinfo/system|baseBoard|chassis|processor/entry", REFUSED, .when = entry_is_identity,
 		.why = "an identity of the source would be the same in both machines",
-		.hint = HINT_SYSINFO },
+		.hint = HINT_SYSINFO, .detail = entry_name },
 	{ "sysinfo/entry", KEPT, .paths = ". file" }, /* fwcfg: read by QEMU only */
 	{ "sysinfo/*/entry", KEPT, .paths = "." },
 
@@ -103,10 +105,11 @@ const struct row rules[] = {
 		.why = "a writable directory shown as a disk cannot be cloned",
 		.hint = "make it <readonly/>" },
 	{ "devices/disk", REFUSED, .when = disk_type_unknown,
-		.why = "the type of its source is not understood", .hint = HINT_RAW },
+		.why = "the type of its source is not understood", .hint = HINT_RAW,
+		.detail = type_name },
 	{ "devices/disk", REFUSED, .when = disk_not_raw,
-		.why = "the format of its image is not raw, and only raw can be cloned yet",
-		.hint = HINT_RAW },
+		.why = "only raw images can be cloned yet", .hint = HINT_RAW,
+		.detail = disk_format },
 	{ "devices/disk", REFUSED, .when = disk_source_relative,
 		.why = "its image is not named by an absolute path" },
 	{ "devices/disk", REWRITTEN, .rewrite = disk_rewrite },
@@ -145,7 +148,7 @@ const struct row rules[] = {
 	{ "devices/tpm", REFUSED, .when = tpm_is_emulated,
 		.why = "the state of an emulated TPM cannot be cloned yet",
 		.hint = "take the <tpm> out of the source if its guest does not need it" },
-	{ "devices/tpm", REFUSED, .why = "a TPM of the host belongs to one machine",
+	{ "devices/tpm", REFUSED, .why = "a TPM outside of QEMU belongs to one machine",
 		.hint = HINT_TWIN },
 
 	/* ---- network ---- */
@@ -160,7 +163,7 @@ const struct row rules[] = {
 	{ "devices/interface", REFUSED, .when = when_attr, .arg = "type=udp",
 		.why = "a bound port would be the same in both machines", .hint = HINT_TWIN },
 	{ "devices/interface", REFUSED, .when = nic_type_unknown,
-		.why = "the type of the interface is not understood" },
+		.why = "the type of the interface is not understood", .detail = type_name },
 	{ "devices/interface", REFUSED, .when = nic_is_passthrough,
 		.why = "a host device in passthrough mode belongs to one machine",
 		.hint = "use mode='bridge' or a network" },
@@ -246,7 +249,8 @@ const struct row rules[] = {
 	/* ---- QEMU's own command line ---- */
 	{ "qemu:commandline/qemu:arg|env", REFUSED, .when = argument_is_shared,
 		.why = WHY_ARGUMENT,
-		.hint = "take the argument out of the source (virsh edit)" },
+		.hint = "take the argument out of the source (virsh edit)",
+		.detail = argument_option },
 	{ "qemu:override/qemu:device/qemu:frontend/qemu:property", REFUSED,
 		.when = argument_is_shared,
 		.why = WHY_ARGUMENT,

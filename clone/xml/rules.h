@@ -45,6 +45,8 @@ struct row {
 	const char *paths;
 	const char *why;
 	const char *hint;
+	/* What to say in brackets behind why; may be NULL, may give NULL. No secrets. */
+	const char *(*detail)(const xmlNode *node);
 };
 
 extern const struct row rules[];

@@ -142,6 +142,14 @@ int node_dump(xmlNode *node, char **ret_text)
 	return take_buffer(buffer, saved, ret_text);
 }
 
+bool text_is_plain(const char *text)
+{
+	for (const char *p = text; p && *p; p++)
+		if ((unsigned char)*p < ' ' || *p == 0x7f)
+			return false;
+	return text && xmlCheckUTF8(xs(text));
+}
+
 /* ---- elements ---- */
 
 xmlNode *node_first(const xmlNode *parent)

@@ -27,6 +27,9 @@ static inline void cleanup_doc(xmlDoc **doc)
 }
 #define AUTO_DOC AUTO(cleanup_doc)
 
+/* What XML can carry, on one line: UTF-8 without control characters; not NULL. */
+bool text_is_plain(const char *text);
+
 /* Elements: first child, next sibling, first child of that name; NULL: none. */
 xmlNode *node_first(const xmlNode *parent);
 xmlNode *node_next(const xmlNode *node);

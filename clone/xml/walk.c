@@ -116,7 +116,7 @@ static void put(char **text, size_t *size, const char *part)
 
 static void put_element(char **text, size_t *size, const xmlNode *node)
 {
-	put(text, size, "<");
+	put(text, size, in_qemu_namespace(node) ? "<qemu:" : "<");
 	put(text, size, (const char *)node->name);
 	put(text, size, ">");
 }
@@ -144,15 +144,23 @@ void describe(const xmlNode *node, char *text, size_t size)
 
 /* ---- checking ---- */
 
-static int refuse(const xmlNode *node, const char *why, const char *hint, struct err *err)
+static int refuse(const xmlNode *node, const struct row *row, struct err *err)
 {
+	const char *detail = row->detail ? row->detail(node) : NULL;
 	char what[256];
 	int rc;
 
 	describe(node, what, sizeof(what));
-	rc = err_set(err, -EOPNOTSUPP, "%s: %s", what, why);
-	err_hint(err, "%s", hint ?: DEFAULT_HINT);
+	rc = err_set(err, -EOPNOTSUPP, detail ? "%s: %s (%.64s)" : "%s: %s", what, row->why, detail);
+	err_hint(err, "%s", row->hint ?: DEFAULT_HINT);
 	return rc;
+}
+
+static int refuse_unknown(const xmlNode *node, const char *why, struct err *err)
+{
+	const struct row row = { .why = why };
+
+	return refuse(node, &row, err);
 }
 
 static bool begins_a_path(const char *text)
@@ -180,17 +188,17 @@ static int check_paths(const xmlNode *node, const struct row *row, struct err *e
 {
 	for (const xmlAttr *attr = node->properties; attr; attr = attr->next) {
 		if (attr->ns && !in_qemu_namespace(node))
-			return refuse(node, "has an attribute of a foreign namespace", NULL, err);
+			return refuse_unknown(node, "has an attribute of a foreign namespace", err);
 		if (attr->children && begins_a_path((const char *)attr->children->content) &&
 			!path_allowed(row, (const char *)attr->name))
-			return refuse(node, "names a path of the source that is not understood",
-				NULL, err);
+			return refuse_unknown(
+				node, "names a path of the source that is not understood", err);
 	}
 	for (const xmlNode *part = node->children; part; part = part->next)
 		if ((part->type == XML_TEXT_NODE || part->type == XML_CDATA_SECTION_NODE) &&
 			begins_a_path((const char *)part->content) && !path_allowed(row, "."))
-			return refuse(node, "names a path of the source that is not understood",
-				NULL, err);
+			return refuse_unknown(
+				node, "names a path of the source that is not understood", err);
 	return 0;
 }
 
@@ -216,9 +224,9 @@ static int check_element(const xmlNode *node, struct err *err)
 	if (node->ns && !in_qemu_namespace(node) && is_top_level(node))
 		return 0; /* another driver's extension, kept as it is */
 	if (is_misplaced(node))
-		return refuse(node, "is of a foreign namespace", NULL, err);
+		return refuse_unknown(node, "is of a foreign namespace", err);
 	if (row && row->rule == REFUSED)
-		return refuse(node, row->why, row->hint, err);
+		return refuse(node, row, err);
 	if (row && (row->rule == KEPT_WHOLE || row->rule == DROPPED))
 		return 0;
 	rc = check_paths(node, row, err);
