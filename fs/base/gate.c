@@ -7,10 +7,11 @@
 
 #include "fs/util/cleanup.h"
 
-void gate_init(struct gate *gate)
+void gate_init(struct gate *gate, int64_t limit_ms)
 {
 	pthread_condattr_t attr;
 
+	gate->limit_ms = limit_ms;
 	atomic_init(&gate->reading, 0);
 	atomic_init(&gate->state, BASE_READY);
 	pthread_mutex_init(&gate->lock, NULL);
@@ -26,13 +27,13 @@ void gate_destroy(struct gate *gate)
 	pthread_mutex_destroy(&gate->lock);
 }
 
-static struct timespec suspend_deadline(void)
+static struct timespec deadline_in(int64_t ms)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += BASE_SUSPEND_LIMIT_MS / 1000;
-	t.tv_nsec += BASE_SUSPEND_LIMIT_MS % 1000 * 1000000;
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += ms % 1000 * 1000000;
 	if (t.tv_nsec >= 1000000000) {
 		t.tv_sec++;
 		t.tv_nsec -= 1000000000;
@@ -53,7 +54,7 @@ static int wait_open(struct gate *gate, const struct timespec *deadline)
 
 static int enter_closed(struct gate *gate, bool nowait)
 {
-	struct timespec deadline = suspend_deadline();
+	struct timespec deadline = deadline_in(gate->limit_ms);
 
 	for (;;) {
 		int rc = 0;

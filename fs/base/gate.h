@@ -23,17 +23,18 @@
 #include "fs/base/base.h"
 
 struct gate {
+	int64_t limit_ms; /* constant: how long a read waits in SUSPENDED */
 	_Atomic uint32_t reading;
 	_Atomic int state; /* enum base_state; written under lock */
 	pthread_mutex_t lock;
 	pthread_cond_t moved; /* the state is another */
 };
 
-void gate_init(struct gate *gate);
+void gate_init(struct gate *gate, int64_t limit_ms);
 void gate_destroy(struct gate *gate);
 
 /* Enter for one read. -EAGAIN: suspended and nowait. -EIO: suspended for
- * longer than BASE_SUSPEND_LIMIT_MS, or changed. */
+ * longer than limit_ms, or changed. */
 int gate_enter(struct gate *gate, bool nowait);
 
 /* Leave. True: the last one out of a closed gate; the watcher waits for it. */

@@ -42,7 +42,7 @@ static struct base *base_new(const char *path, const struct raw *raw)
 
 	if (!base)
 		return NULL;
-	gate_init(&base->gate);
+	gate_init(&base->gate, BASE_SUSPEND_LIMIT_MS);
 	pthread_mutex_init(&base->hole_lock, NULL);
 	base->raw = *raw;
 	base->holds = 1;
