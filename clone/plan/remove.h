@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Removing clones: the domain, its NVRAM, its disks; only what is ours.
  *
- * Order: undefine the domain, detach the disks, remove the clone from the
- * store. Killed in between, the next rm of the same name goes on: a clone
- * without a domain is still a clone.
+ * Order: hide the disks, undefine the domain, remove the clone from the
+ * store. Hiding comes first because a disk that somebody has open refuses it,
+ * before anything is lost; should the domain not go, they are shown again.
+ * Killed in between, the next rm of the same name goes on: a clone without a
+ * domain is still a clone.
  */
 #ifndef CLONE_PLAN_REMOVE_H
 #define CLONE_PLAN_REMOVE_H

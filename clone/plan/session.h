@@ -50,8 +50,16 @@ int session_need_daemon(struct session *session, bool start, struct ctl **ret_ct
 	struct err *err);
 int session_need_virt(struct session *session, struct virt **ret_virt, struct err *err);
 
+/* The daemon if it runs, else NULL: for what has to be said to a running one only. */
+int session_daemon_if_up(struct session *session, struct ctl **ret_ctl, struct err *err);
+
+/* The connection that a clone's record names, whatever --connect says. */
+int session_virt_at(struct session *session, const char *uri, struct virt **ret_virt,
+	struct err *err);
+
 /* Undo, or finish, what killed runs left; every verb that changes something
- * calls it first. */
+ * calls it first. What cannot be undone now (libvirtd does not run, a domain
+ * was started) is kept for the next command, and a notice says so. */
 int session_recover(struct session *session, struct err *err);
 
 #endif

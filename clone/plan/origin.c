@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What may be cloned, and what of it gets a delta: see origin.h. */
+#include "clone/plan/origin.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/base/base.h"
+#include "fs/util/cleanup.h"
+#include "fs/util/mounts.h"
+#include "fs/util/text.h"
+
+#define MOUNT_TYPE "fuse.lazyclone"
+
+void origin_free(struct origin *origin)
+{
+	if (!origin)
+		return;
+	for (uint32_t i = 0; origin->disks && i < origin->n_disks; i++) {
+		free(origin->disks[i].target);
+		free(origin->disks[i].path);
+		free(origin->disks[i].driver);
+		free(origin->disks[i].identity);
+	}
+	free(origin->disks);
+	xml_domain_free(origin->scanned);
+	virt_domain_clear(&origin->domain);
+	free(origin);
+}
+
+static int check_saved_state(struct virt *virt, const struct virt_domain *domain, struct err *err)
+{
+	const char *what = NULL;
+	int rc = virt_busy(virt, domain->uuid, &what, err);
+
+	if (rc < 0)
+		return rc;
+	if (domain->managed_save) {
+		err_set(err, -EOPNOTSUPP, "domain %s: it has a saved memory image, which belongs to "
+			"its disks as they are now", domain->name);
+		err_hint(err, "start it and shut it down, or: virsh managedsave-remove %s",
+			domain->name);
+		return -EOPNOTSUPP;
+	}
+	if (rc > 0) {
+		err_set(err, -EOPNOTSUPP, "domain %s: it has %s, which a clone cannot take along",
+			domain->name, what);
+		err_hint(err, "delete them, or merge them into the disk, with virsh first");
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+static int check_state(struct virt *virt, const struct virt_domain *domain, struct err *err)
+{
+	if (domain->active) {
+		err_set(err, -EBUSY, "domain %s is running: its disks change while they would be read",
+			domain->name);
+		err_hint(err, "shut it down first: virsh shutdown %s", domain->name);
+		return -EBUSY;
+	}
+	return check_saved_state(virt, domain, err);
+}
+
+/* A clone of a clone needs layers; read through the mount it would hang on
+ * its own daemon. */
+static int check_place(const struct origin_disk *disk, struct err *err)
+{
+	struct mounts_entry entry;
+	struct stat st;
+
+	if (stat(disk->path, &st) < 0)
+		return err_sys(err, errno == ENOENT ? -ESTALE : -errno, "image %s of disk %s",
+			disk->path, disk->target);
+	if (mounts_of_dev(st.st_dev, &entry) <= 0 || strcmp(entry.type, MOUNT_TYPE) != 0)
+		return 0;
+	err_set(err, -EOPNOTSUPP, "disk %s: its image %s is a lazyclone disk itself", disk->target,
+		disk->path);
+	err_hint(err, "clone its original, or hydrate this machine first: lazyclone hydrate");
+	return -EOPNOTSUPP;
+}
+
+static int take_text(char **field, const char *text)
+{
+	if (!text)
+		return 0;
+	*field = strdup(text);
+	return *field ? 0 : -ENOMEM;
+}
+
+static int add_disk(struct origin *origin, const char *target, const char *path,
+	const char *driver, struct err *err)
+{
+	struct origin_disk *disk = &origin->disks[origin->n_disks++];
+
+	if (take_text(&disk->target, target) < 0 || take_text(&disk->path, path) < 0 ||
+		take_text(&disk->driver, driver) < 0)
+		return err_sys(err, -ENOMEM, "disk %s", target);
+	if (path[0] != '/' || !text_is_plain(path))
+		return err_set(err, -EOPNOTSUPP, "disk %s: its image must be a printable absolute path",
+			target);
+	return check_place(disk, err);
+}
+
+static int take_disks(struct origin *origin, struct err *err)
+{
+	const struct xml_domain *scanned = origin->scanned;
+	int rc = 0;
+
+	origin->disks = calloc((size_t)scanned->n_disks + 1, sizeof(*origin->disks));
+	if (!origin->disks)
+		return err_sys(err, -ENOMEM, "domain %s", origin->domain.name);
+	for (uint32_t i = 0; rc == 0 && i < scanned->n_disks; i++) {
+		const struct xml_disk *disk = &scanned->disks[i];
+
+		if (disk->cloned)
+			rc = add_disk(origin, disk->target, disk->source, disk->driver, err);
+	}
+	if (rc == 0 && origin->n_disks == 0) {
+		rc = err_set(err, -EOPNOTSUPP, "it has no disk to clone");
+		err_hint(err, "without disks, virt-clone does the same");
+	}
+	if (rc < 0)
+		err_prefix(err, "domain %s", origin->domain.name);
+	return rc;
+}
+
+/* An ordinary user's mount cannot be reached by QEMU's own user. */
+static int check_reach(const struct virt *virt, const struct origin *origin, struct err *err)
+{
+	if (virt_is_session(virt) || geteuid() == 0 || origin->uid == geteuid())
+		return 0;
+	err_set(err, -EACCES, "cloning at %s needs root: QEMU runs there as another user than you",
+		virt_uri(virt));
+	err_hint(err, "run it as root, or clone your own machines: lazyclone -c qemu:///session ...");
+	return -EACCES;
+}
+
+static int describe_domain(struct origin *origin, struct virt *virt, struct err *err)
+{
+	int rc = check_state(virt, &origin->domain, err);
+
+	if (rc == 0)
+		rc = virt_dac_owner(virt, &origin->dac_label, &origin->uid, &origin->gid, err);
+	if (rc == 0)
+		rc = check_reach(virt, origin, err);
+	if (rc < 0)
+		return rc;
+	rc = xml_scan(origin->domain.xml, &origin->scanned, err);
+	if (rc < 0) {
+		err_prefix(err, "domain %s", origin->domain.name);
+		return rc;
+	}
+	return take_disks(origin, err);
+}
+
+int origin_of_domain(struct session *session, struct virt *virt, const char *name,
+	struct origin **ret_origin, struct err *err)
+{
+	struct origin *origin = calloc(1, sizeof(*origin));
+	int rc;
+
+	if (!origin)
+		return err_sys(err, -ENOMEM, "domain %s", name);
+	rc = virt_lookup(virt, name, &origin->domain, err);
+	if (rc == 0)
+		rc = describe_domain(origin, virt, err);
+	if (rc < 0) {
+		origin_free(origin);
+		return rc;
+	}
+	*ret_origin = origin;
+	return 0;
+}
+
+/* Root makes it for QEMU's user, if libvirt is there to say who that is;
+ * whoever uses the disk without libvirt is root then and can open it. */
+static void choose_owner(struct session *session, struct origin *origin)
+{
+	struct virt *virt;
+
+	origin->uid = geteuid();
+	origin->gid = getegid();
+	if (origin->uid == 0 && session_need_virt(session, &virt, NULL) == 0)
+		virt_dac_owner(virt, &origin->dac_label, &origin->uid, &origin->gid, NULL);
+}
+
+int origin_of_image(struct session *session, const char *path, struct origin **ret_origin,
+	struct err *err)
+{
+	AUTO_FREE char *full = realpath(path, NULL);
+	struct origin *origin;
+	int rc;
+
+	if (!full)
+		return err_sys(err, -errno, "image %s", path);
+	origin = calloc(1, sizeof(*origin));
+	if (origin)
+		origin->disks = calloc(1, sizeof(*origin->disks));
+	if (!origin || !origin->disks) {
+		origin_free(origin);
+		return err_sys(err, -ENOMEM, "image %s", path);
+	}
+	choose_owner(session, origin);
+	rc = add_disk(origin, ORIGIN_IMAGE_TARGET, full, NULL, err);
+	if (rc < 0) {
+		origin_free(origin);
+		return rc;
+	}
+	*ret_origin = origin;
+	return 0;
+}
+
+static int check_size(const struct origin_disk *disk, struct err *err)
+{
+	if (disk->size_bytes > 0)
+		return 0;
+	return err_set(err, -EOPNOTSUPP, "disk %s: its image %s is empty", disk->target, disk->path);
+}
+
+int origin_hold(struct origin *origin, struct ctl *ctl, struct err *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++) {
+		struct origin_disk *disk = &origin->disks[i];
+
+		rc = ctl_hold(ctl, disk->path, NULL, &disk->identity, &disk->size_bytes, err);
+		if (rc == 0)
+			rc = check_size(disk, err);
+	}
+	return rc;
+}
+
+int origin_look(struct origin *origin, struct err *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++) {
+		struct origin_disk *disk = &origin->disks[i];
+
+		rc = base_identify(disk->path, &disk->identity, &disk->size_bytes, err);
+		if (rc == 0)
+			rc = check_size(disk, err);
+	}
+	return rc;
+}

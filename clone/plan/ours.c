@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Finding clones and proving that they are ours: see ours.h. */
+#include "clone/plan/ours.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "clone/xml/domain.h"
+#include "fs/util/cleanup.h"
+
+void ours_clear(struct ours *ours)
+{
+	manifest_free(ours->manifest);
+	record_free(ours->record);
+	virt_domain_clear(&ours->domain);
+	close_fd(&ours->dirfd);
+	memset(ours, 0, sizeof(*ours));
+	ours->dirfd = -1;
+}
+
+static int check_provenance(const struct ours *ours, struct err *err)
+{
+	const struct virt_domain *domain = &ours->domain;
+	struct xml_provenance provenance;
+	bool same;
+
+	if (xml_provenance(domain->xml, &provenance) != 1) {
+		err_set(err, -EPERM, "domain %s (UUID %s) is not ours: it carries no mark of a clone",
+			domain->name, domain->uuid);
+		err_hint(err, "its metadata was edited; remove it with virsh undefine, then run again");
+		return -EPERM;
+	}
+	same = strcasecmp(provenance.uuid, ours->record->uuid) == 0;
+	xml_provenance_clear(&provenance);
+	if (same)
+		return 0;
+	return err_set(err, -EPERM, "domain %s (UUID %s) is not ours: its mark names another UUID",
+		domain->name, domain->uuid);
+}
+
+/* Undefined by hand. A namesake may have been defined on the clone's disks. */
+static int check_namesake(const struct ours *ours, struct err *err)
+{
+	const char *name = ours->manifest->name;
+	int rc = virt_name_taken(ours->virt, name, err);
+
+	if (rc <= 0)
+		return rc;
+	err_set(err, -EPERM, "domain %s is not ours: it has another UUID than the clone", name);
+	err_hint(err, "the clone's own domain is gone; rename or undefine this one, then run again");
+	return -EPERM;
+}
+
+int ours_refresh(struct ours *ours, struct err *err)
+{
+	struct virt_domain domain;
+	int rc;
+
+	if (!ours->virt)
+		return 0;
+	rc = virt_lookup_uuid(ours->virt, ours->record->uuid, &domain, err);
+	if (rc < 0 && rc != -ENOENT)
+		return rc;
+	virt_domain_clear(&ours->domain);
+	if (rc == -ENOENT)
+		return check_namesake(ours, err);
+	ours->domain = domain;
+	return check_provenance(ours, err);
+}
+
+static int open_clone(struct session *session, const char *name, struct ours *ours,
+	struct err *err)
+{
+	int rc = session_need_store(session, false, &ours->store, err);
+
+	if (rc < 0)
+		return rc;
+	rc = store_clone_dirfd(ours->store, name);
+	if (rc == -ENOENT)
+		return err_set(err, -ENOENT, "clone %s: no such clone in %s", name,
+			session_store_path(session));
+	if (rc < 0)
+		return err_sys(err, rc, "clone %s", name);
+	ours->dirfd = rc;
+	rc = store_manifest_read(ours->store, name, &ours->manifest, err);
+	if (rc == 0)
+		rc = record_read(ours->dirfd, &ours->record, err);
+	return rc;
+}
+
+static int open_ours(struct session *session, const char *name, struct ours *ret_ours,
+	struct err *err)
+{
+	struct ours ours = {.dirfd = -1};
+	int rc = open_clone(session, name, &ours, err);
+
+	if (rc == 0 && ours.record->uri)
+		rc = session_virt_at(session, ours.record->uri, &ours.virt, err);
+	if (rc == 0)
+		rc = ours_refresh(&ours, err);
+	if (rc < 0) {
+		ours_clear(&ours);
+		return rc;
+	}
+	*ret_ours = ours;
+	return 0;
+}
+
+/* 1: the clone called name has the record of this domain. */
+static int belongs(struct store *store, const char *name, const struct virt_domain *domain,
+	const char *uri)
+{
+	AUTO_CLOSE int dirfd = store_clone_dirfd(store, name);
+	struct record *record;
+	int found;
+
+	if (dirfd < 0 || record_read(dirfd, &record, NULL) < 0)
+		return 0;
+	found = record->uuid && strcasecmp(record->uuid, domain->uuid) == 0 &&
+		strcmp(record->uri, uri) == 0;
+	record_free(record);
+	return found;
+}
+
+static int not_ours(const struct virt_domain *domain, struct err *err)
+{
+	err_set(err, -EPERM, "domain %s is not a clone of this store", domain->name);
+	err_hint(err, "lazyclone list");
+	return -EPERM;
+}
+
+/* A domain that was renamed since, or is named by UUID or id. */
+static int find_by_domain(struct session *session, const char *text, char **ret_name,
+	struct err *err)
+{
+	struct virt_domain domain;
+	struct store *store;
+	struct virt *virt;
+	char **names;
+	uint32_t count;
+	int rc = session_need_virt(session, &virt, err);
+
+	if (rc == 0)
+		rc = virt_lookup(virt, text, &domain, err);
+	if (rc < 0)
+		return rc;
+	rc = session_need_store(session, false, &store, err);
+	if (rc == 0)
+		rc = store_list(store, &names, &count, err);
+	if (rc == 0) {
+		uint32_t i = 0;
+
+		while (i < count && !belongs(store, names[i], &domain, virt_uri(virt)))
+			i++;
+		if (i == count)
+			rc = not_ours(&domain, err);
+		else if (!(*ret_name = strdup(names[i])))
+			rc = err_sys(err, -ENOMEM, "clone %s", text);
+		store_names_free(names, count);
+	}
+	virt_domain_clear(&domain);
+	return rc;
+}
+
+int ours_find(struct session *session, const char *clone, struct ours *ret_ours, struct err *err)
+{
+	AUTO_FREE char *name = NULL;
+	struct err by_domain;
+	int rc = store_name_valid(clone)
+		? open_ours(session, clone, ret_ours, err)
+		: err_set(err, -ENOENT, "clone %s: no such clone", clone);
+
+	if (rc != -ENOENT)
+		return rc;
+	/* Neither: the first message, that there is no such clone, says it best. */
+	rc = find_by_domain(session, clone, &name, &by_domain);
+	if (rc == -EPERM && err)
+		*err = by_domain;
+	if (rc < 0)
+		return rc == -EPERM ? rc : -ENOENT;
+	return open_ours(session, name, ret_ours, err);
+}
+
+static bool disk_on_mount(const struct session *session, const struct ours *ours,
+	const struct xml_domain *survey, const char *target)
+{
+	for (uint32_t i = 0; i < survey->n_disks; i++) {
+		AUTO_FREE char *path = NULL;
+
+		if (strcmp(survey->disks[i].target, target) != 0)
+			continue;
+		if (asprintf(&path, "%s/%s/%s" STORE_DISK_SUFFIX, session_mountpoint(session),
+			    ours->manifest->name, target) < 0)
+			path = NULL;
+		return path && survey->disks[i].source && strcmp(survey->disks[i].source, path) == 0;
+	}
+	return false;
+}
+
+bool ours_on_mount(const struct session *session, const struct ours *ours)
+{
+	struct xml_domain *survey;
+	bool all = true;
+
+	if (!ours->domain.xml || xml_survey(ours->domain.xml, &survey, NULL) < 0)
+		return false;
+	for (uint32_t i = 0; all && i < ours->manifest->n_disks; i++)
+		all = disk_on_mount(session, ours, survey, ours->manifest->disks[i].target);
+	xml_domain_free(survey);
+	return all;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* A clone of ours by name: what the store, its record and libvirt say, agreeing.
+ *
+ * Ours is a domain whose metadata names its own UUID and whose record in the
+ * store names the same UUID and connection. Anything else is foreign and is
+ * neither destroyed nor undefined nor redefined.
+ */
+#ifndef CLONE_PLAN_OURS_H
+#define CLONE_PLAN_OURS_H
+
+#include <stdbool.h>
+
+#include "clone/plan/session.h"
+#include "clone/state/record.h"
+#include "clone/virt/virt.h"
+#include "fs/store/store.h"
+#include "fs/util/err.h"
+
+struct ours {
+	struct store *store; /* the session's */
+	struct virt *virt;   /* the session's; NULL for --disk-only */
+	struct manifest *manifest;
+	struct record *record;
+	struct virt_domain domain; /* name NULL: disk-only, or undefined by hand */
+	int dirfd;
+};
+
+/* clone: its name in the store, else name, UUID or id of its domain.
+ * -ENOENT: no such clone. -EPERM: a domain of that name, or with that UUID,
+ * is not ours. *ret_ours needs ours_clear only after success. */
+int ours_find(struct session *session, const char *clone, struct ours *ret_ours, struct err *err);
+void ours_clear(struct ours *ours);
+
+/* Look at the domain again. */
+int ours_refresh(struct ours *ours, struct err *err);
+
+/* Do the domain's disks lie where the mount shows the clone's? */
+bool ours_on_mount(const struct session *session, const struct ours *ours);
+
+#endif

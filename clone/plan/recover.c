@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* What killed runs left: undone, or finished where only the last line was missing.
+ *
+ * A clone whose domain is defined on its disks is whole: it was killed
+ * between the definition and "done". It is kept, since its user may have
+ * begun to use it. Members of a group (--all-or-none) are undone together.
+ */
+#include "clone/plan/session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clone/plan/ours.h"
+#include "clone/plan/undo.h"
+#include "clone/state/journal.h"
+#include "fs/store/store.h"
+#include "fs/util/cleanup.h"
+
+/* Journals held open at the same time, so that none is met twice. */
+#define ORPHANS_MAX 4096
+
+static bool has_group(const struct journal *journal, uint32_t from)
+{
+	for (uint32_t i = from; i < journal_count(journal); i++)
+		if (journal_entry(journal, i)->kind == JOURNAL_GROUP)
+			return true;
+	return false;
+}
+
+static const struct journal_entry *entry_of_kind(const struct journal *journal, uint32_t from,
+	enum journal_kind kind)
+{
+	for (uint32_t i = journal_count(journal); i > from; i--)
+		if (journal_entry(journal, i - 1)->kind == kind)
+			return journal_entry(journal, i - 1);
+	return NULL;
+}
+
+static bool is_whole(struct session *session, const struct journal *journal, uint32_t from)
+{
+	const struct journal_entry *clone = entry_of_kind(journal, from, JOURNAL_CLONE);
+	uint32_t n = journal_count(journal);
+	struct ours ours;
+	struct id id;
+	bool whole;
+
+	if (!clone || has_group(journal, from) ||
+		journal_entry(journal, n - 1)->kind != JOURNAL_DOMAIN)
+		return false;
+	if (id_parse(clone->more, &id) < 0 || ours_find(session, clone->name, &ours, NULL) < 0)
+		return false;
+	whole = id_equal(&ours.manifest->id, &id) && ours.domain.name &&
+		strcmp(ours.record->uuid, journal_entry(journal, n - 1)->name) == 0 &&
+		ours_on_mount(session, &ours);
+	ours_clear(&ours);
+	return whole;
+}
+
+static int settle(struct session *session, const struct journal *journal, struct err *err)
+{
+	uint32_t from = journal_undone(journal);
+	const struct journal_entry *clone = entry_of_kind(journal, from, JOURNAL_CLONE);
+	const char *name = clone ? clone->name : NULL;
+	int rc;
+
+	if (from == journal_count(journal))
+		return 0;
+	if (is_whole(session, journal, from)) {
+		session_notice(session, "finished the clone %s that a killed run left", name);
+		return 0;
+	}
+	rc = undo_run(session, journal, from, err);
+	if (rc == 0 && name)
+		session_notice(session, "undid the clone %s that a killed run left", name);
+	return rc;
+}
+
+/* 1: settled and ended. 0: to be kept for the next command. */
+static int settle_or_keep(struct session *session, struct journal *journal, struct err *err)
+{
+	struct err why;
+	int rc;
+
+	if (settle(session, journal, &why) < 0) {
+		session_notice(session, "what a killed run left cannot be undone yet: %s",
+			why.message);
+		return 0;
+	}
+	rc = journal_end(journal, err);
+	return rc < 0 ? rc : 1;
+}
+
+static int settle_all(struct session *session, struct store *store, struct err *err)
+{
+	struct journal **kept = calloc(ORPHANS_MAX, sizeof(*kept));
+	struct journal *journal;
+	uint32_t n_kept = 0;
+	int rc = 1;
+
+	if (!kept)
+		return err_sys(err, -ENOMEM, "cannot look for killed runs");
+	while (rc > 0 && n_kept < ORPHANS_MAX) {
+		rc = journal_next_orphan(store_dirfd(store), &journal, err);
+		if (rc <= 0)
+			break;
+		rc = settle_or_keep(session, journal, err);
+		if (rc == 0) {
+			kept[n_kept++] = journal;
+			rc = 1;
+		}
+	}
+	for (uint32_t i = 0; i < n_kept; i++)
+		journal_close(kept[i]);
+	free(kept);
+	return rc < 0 ? rc : 0;
+}
+
+int session_recover(struct session *session, struct err *err)
+{
+	struct store *store;
+	int rc = session_need_store(session, false, &store, err);
+
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	rc = store_sweep(store, err);
+	return rc < 0 ? rc : settle_all(session, store, err);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The steps of rm: see remove.h. */
+#include "clone/plan/remove.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "clone/plan/interrupt.h"
+#include "clone/plan/ours.h"
+#include "clone/virt/virt.h"
+#include "clone/xml/domain.h"
+#include "fs/ctl/ctl.h"
+#include "fs/store/store.h"
+
+static int power_off(struct ours *ours, const struct remove_options *options, struct err *err)
+{
+	int rc;
+
+	if (!ours->domain.active)
+		return 0;
+	if (!options->force) {
+		err_set(err, -EBUSY, "clone %s is running", ours->manifest->name);
+		err_hint(err, "shut it down first (virsh shutdown %s), or power it off with --force",
+			ours->domain.name);
+		return -EBUSY;
+	}
+	if (options->dry_run)
+		return 0;
+	rc = virt_destroy(ours->virt, ours->record->uuid, err);
+	return rc == 0 ? ours_refresh(ours, err) : rc;
+}
+
+/* The NVRAM file goes only if the domain still has the one that was made for it. */
+static bool nvram_is_ours(const struct ours *ours)
+{
+	struct xml_domain *survey;
+	bool same;
+
+	if (!ours->record->nvram || xml_survey(ours->domain.xml, &survey, NULL) < 0)
+		return false;
+	same = survey->nvram && strcmp(survey->nvram, ours->record->nvram) == 0;
+	xml_domain_free(survey);
+	return same;
+}
+
+static int hide(struct ours *ours, struct ctl *ctl, struct err *err)
+{
+	int rc = ctl ? ctl_detach(ctl, ours->manifest->name, &ours->manifest->id, err) : 0;
+
+	return rc == -ENOENT ? 0 : rc; /* hidden by an rm that was killed */
+}
+
+static int undefine(struct ours *ours, struct err *err)
+{
+	if (!ours->domain.name)
+		return 0;
+	return virt_undefine(ours->virt, ours->record->uuid, !nvram_is_ours(ours), err);
+}
+
+static int remove_ours(struct session *session, struct ours *ours,
+	const struct remove_options *options, struct err *err)
+{
+	struct ctl *ctl;
+	int rc = power_off(ours, options, err);
+
+	if (rc < 0 || options->dry_run)
+		return rc;
+	rc = session_daemon_if_up(session, &ctl, err);
+	if (rc == 0)
+		rc = hide(ours, ctl, err);
+	if (rc < 0)
+		return rc;
+	rc = undefine(ours, err);
+	if (rc < 0) {
+		if (ctl)
+			ctl_attach(ctl, ours->manifest->name, NULL);
+		return rc;
+	}
+	return store_remove(ours->store, ours->manifest->name, &ours->manifest->id, err);
+}
+
+int remove_clone(struct session *session, const char *clone, const struct remove_options *options,
+	struct err *err)
+{
+	struct ours ours;
+	int rc = ours_find(session, clone, &ours, err);
+
+	if (rc < 0)
+		return rc;
+	/* A signal in the middle would leave a clone without a domain; the way
+	 * to the end is short. */
+	interrupt_catch();
+	rc = remove_ours(session, &ours, options, err);
+	interrupt_restore();
+	ours_clear(&ours);
+	return rc;
+}

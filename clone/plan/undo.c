@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How each kind of journal entry is undone: see undo.h. */
+#include "clone/plan/undo.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clone/plan/nvram.h"
+#include "clone/virt/virt.h"
+#include "clone/xml/domain.h"
+#include "fs/ctl/ctl.h"
+#include "fs/store/store.h"
+#include "fs/util/cleanup.h"
+
+/* Its UUID was random and ours; the metadata must say the same, in case a
+ * user has made something else of it since. */
+static bool is_ours(const struct virt_domain *domain)
+{
+	struct xml_provenance provenance;
+	bool ours = xml_provenance(domain->xml, &provenance) == 1;
+
+	if (!ours)
+		return false;
+	ours = strcasecmp(provenance.uuid, domain->uuid) == 0;
+	xml_provenance_clear(&provenance);
+	return ours;
+}
+
+static int undo_domain(struct session *session, const char *uri, const char *uuid,
+	struct err *err)
+{
+	struct virt_domain domain;
+	struct virt *virt;
+	int rc = session_virt_at(session, uri, &virt, err);
+
+	if (rc < 0)
+		return rc;
+	rc = virt_lookup_uuid(virt, uuid, &domain, err);
+	if (rc == -ENOENT)
+		return 0;
+	if (rc < 0)
+		return rc;
+	if (is_ours(&domain))
+		/* Its NVRAM file has an entry of its own. */
+		rc = virt_undefine(virt, uuid, true, err);
+	else
+		rc = err_set(err, -EPERM, "domain %s is not ours any more: its metadata is gone",
+			domain.name);
+	virt_domain_clear(&domain);
+	return rc;
+}
+
+static int undo_clone(struct session *session, const char *name, const char *id_text,
+	struct err *err)
+{
+	struct store *store;
+	struct ctl *ctl = NULL;
+	struct id id;
+	int rc;
+
+	if (id_parse(id_text, &id) < 0)
+		return err_set(err, -EUCLEAN, "%s is no id of a clone", id_text);
+	rc = session_need_store(session, false, &store, err);
+	if (rc == 0)
+		rc = session_daemon_if_up(session, &ctl, err);
+	if (rc == 0 && ctl) {
+		rc = ctl_detach(ctl, name, &id, err);
+		if (rc == -ENOENT)
+			rc = 0;
+	}
+	if (rc == 0)
+		rc = store_remove(store, name, &id, err);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+static int undo_stage(struct session *session, const char *name, struct err *err)
+{
+	struct store *store;
+	int rc = session_need_store(session, false, &store, err);
+
+	return rc < 0 ? rc : store_stage_sweep(store, name, err);
+}
+
+static int remove_file(const char *path, struct err *err)
+{
+	if (unlink(path) < 0 && errno != ENOENT)
+		return err_sys(err, -errno, "cannot remove %s", path);
+	return 0;
+}
+
+/* Another file by that name is somebody else's. */
+static int undo_file_made(const struct journal_entry *entry, struct err *err)
+{
+	AUTO_CLOSE int fd = open(entry->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_sys(err, -errno, "cannot look at %s", entry->name);
+	if (fstat(fd, &st) < 0)
+		return err_sys(err, -errno, "cannot look at %s", entry->name);
+	if (st.st_ino != entry->ino || nvram_fsid(fd) != entry->dev)
+		return 0;
+	return remove_file(entry->name, err);
+}
+
+static int undo_entry(struct session *session, const struct journal_entry *entry, struct err *err)
+{
+	switch (entry->kind) {
+	case JOURNAL_STAGE:
+		return undo_stage(session, entry->name, err);
+	case JOURNAL_CLONE:
+		return undo_clone(session, entry->name, entry->more, err);
+	case JOURNAL_FILE:
+		return remove_file(entry->name, err);
+	case JOURNAL_FILE_MADE:
+		return undo_file_made(entry, err);
+	case JOURNAL_DOMAIN:
+		return undo_domain(session, entry->more, entry->name, err);
+	case JOURNAL_GROUP:
+	case JOURNAL_DONE:
+		return 0;
+	}
+	return err_set(err, -EUCLEAN, "a journal entry of no known kind");
+}
+
+int undo_run(struct session *session, const struct journal *journal, uint32_t from,
+	struct err *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = journal_count(journal); rc == 0 && i > from; i--)
+		rc = undo_entry(session, journal_entry(journal, i - 1), err);
+	return rc;
+}
