@@ -56,11 +56,13 @@ int ctl_call(struct ctl *ctl, json_t *request, json_t **ret_reply, struct err *e
 
 /* *ret_status:
  *	{"version": "0.1", "pid": 1, "store": PATH, "store_id": ID, "mountpoint": PATH,
- *	 "started": SEC, "guard": "immutable" | "mode",
- *	 "store_bytes": N, "store_free_bytes": N,
+ *	 "started": SEC, "guard": "immutable" | "mode" | "none",
+ *	 "store_bytes": N (of all logs), "store_free_bytes": N,
  *	 "clones": [{"name", "id", "disks": [{"target", "path", "size_bytes", "log_bytes",
  *	    "live_bytes", "data_blocks", "last_write": SEC, "opens": N, "uid", "gid", "mode",
  *	    "base": PATH, "error": TEXT | null}]}],
+ *	    (live_bytes and data_blocks are null until somebody first looks at the disk: to
+ *	    know them is to replay its log)
  *	 "bases": [{"path", "state": "ready" | "suspended" | "changed", "leased": BOOL,
  *	    "size_bytes", "allocated_bytes", "holds": N}]} */
 int ctl_status(struct ctl *ctl, json_t **ret_status, struct err *err);

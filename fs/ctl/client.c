@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The tool's end of the control socket: see ctl.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "fs/ctl/ctl.h"
+#include "fs/ctl/line.h"
+#include "fs/ctl/message.h"
+#include "fs/ctl/socket.h"
+#include "fs/util/cleanup.h"
+
+struct ctl {
+	int fd;
+	struct line_reader reader;
+};
+
+static int open_socket(const char *path)
+{
+	/* Non-blocking: a daemon that hangs with a full backlog gives EAGAIN here. */
+	AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_un address;
+	int rc = fd < 0 ? -errno : socket_address(path, &address);
+
+	if (rc < 0)
+		return rc;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return errno == ENOENT || errno == ENOTDIR ? -ECONNREFUSED : -errno;
+	if (!socket_peer_trusted(fd))
+		return -EPERM;
+	return steal_fd(&fd);
+}
+
+int ctl_connect(const struct id *store_id, struct ctl **ret_ctl, struct err *err)
+{
+	AUTO_CLOSE int fd = -1;
+	char path[CTL_PATH_MAX];
+	struct ctl *ctl;
+	int rc = ctl_socket_path(store_id, path);
+
+	if (rc < 0)
+		return err_sys(err, rc, "path of the control socket");
+	fd = open_socket(path);
+	if (fd == -ECONNREFUSED) {
+		err_set(err, fd, "the daemon of this store is not running");
+		err_hint(err, "lazyclone mount");
+		return fd;
+	}
+	if (fd < 0)
+		return err_sys(err, fd, "control socket %s", path);
+	ctl = malloc(sizeof(*ctl));
+	if (!ctl)
+		return err_sys(err, -ENOMEM, "control socket");
+	ctl->fd = steal_fd(&fd);
+	line_reader_init(&ctl->reader, ctl->fd, CTL_LINE_MAX);
+	*ret_ctl = ctl;
+	return 0;
+}
+
+void ctl_close(struct ctl *ctl)
+{
+	if (!ctl)
+		return;
+	line_reader_release(&ctl->reader);
+	close(ctl->fd);
+	free(ctl);
+}
+
+static int exchange(struct ctl *ctl, const json_t *request, json_t **ret_reply, struct err *err)
+{
+	AUTO_FREE char *text = NULL;
+	char *line;
+	size_t len;
+	int rc = message_format(request, &text, &len);
+
+	if (rc == 0 && len >= CTL_REQUEST_MAX)
+		rc = -EMSGSIZE;
+	if (rc == 0)
+		rc = line_send(ctl->fd, text, len, CTL_TIMEOUT_MS);
+	if (rc == 0 || rc == -EPIPE)
+		rc = line_receive(&ctl->reader, CTL_TIMEOUT_MS, CTL_TIMEOUT_MS, &line, &len);
+	if (rc == -ENODATA || rc == -ECONNRESET)
+		return err_set(err, -ECONNREFUSED, "the daemon ended before it answered");
+	if (rc < 0)
+		return err_sys(err, rc, "talking to the daemon");
+	return message_parse(line, len, ret_reply, err);
+}
+
+int ctl_call(struct ctl *ctl, json_t *request, json_t **ret_reply, struct err *err)
+{
+	json_t *reply = NULL;
+	int rc = request ? exchange(ctl, request, &reply, err)
+			 : err_sys(err, -ENOMEM, "talking to the daemon");
+
+	if (rc == 0)
+		rc = message_result(reply, err);
+	if (rc == 0 && ret_reply)
+		*ret_reply = json_incref(reply);
+	json_decref(reply);
+	json_decref(request);
+	return rc;
+}
+
+int ctl_status(struct ctl *ctl, json_t **ret_status, struct err *err)
+{
+	return ctl_call(ctl, json_pack("{s:s}", "verb", "status"), ret_status, err);
+}
+
+int ctl_hold(struct ctl *ctl, const char *path, const char *identity, char **ret_identity,
+	uint64_t *ret_size_bytes, struct err *err)
+{
+	json_t *request = json_pack("{s:s, s:s, s:s?}", "verb", "hold", "path", path, "identity",
+		identity);
+	json_t *reply = NULL;
+	json_int_t size;
+	const char *text;
+	char *copy;
+	int rc = ctl_call(ctl, request, &reply, err);
+
+	if (rc < 0)
+		return rc;
+	text = json_string_value(json_object_get(reply, "identity"));
+	size = json_integer_value(json_object_get(reply, "size_bytes"));
+	copy = text && size >= 0 ? strdup(text) : NULL;
+	json_decref(reply);
+	if (!copy)
+		return err_set(err, -EPROTO, "the daemon's answer to hold is not complete");
+	*ret_identity = copy;
+	*ret_size_bytes = (uint64_t)size;
+	return 0;
+}
+
+int ctl_attach(struct ctl *ctl, const char *clone, struct err *err)
+{
+	return ctl_call(ctl, json_pack("{s:s, s:s}", "verb", "attach", "clone", clone), NULL, err);
+}
+
+int ctl_detach(struct ctl *ctl, const char *clone, const struct id *id, struct err *err)
+{
+	char text[ID_TEXT];
+
+	if (id)
+		id_format(id, text);
+	return ctl_call(ctl, json_pack("{s:s, s:s, s:s?}", "verb", "detach", "clone", clone, "id",
+		id ? text : NULL), NULL, err);
+}
+
+int ctl_stop(struct ctl *ctl, struct err *err)
+{
+	return ctl_call(ctl, json_pack("{s:s}", "verb", "stop"), NULL, err);
+}
