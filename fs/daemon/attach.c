@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Clones on the mount and the bases they hold: see attach.h. */
+#include "fs/daemon/attach.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "fs/util/cleanup.h"
+
+void table_init(struct table *table, struct store *store, struct mount *mount,
+	bool force_takeover)
+{
+	*table = (struct table){.store = store, .mount = mount, .force_takeover = force_takeover};
+	pthread_mutex_init(&table->lock, NULL);
+}
+
+void table_release(struct table *table)
+{
+	pthread_mutex_destroy(&table->lock);
+	free(table->clones);
+	table->clones = NULL;
+}
+
+/* ---- one clone ---- */
+
+static void attached_free(struct attached *clone)
+{
+	if (!clone)
+		return;
+	for (uint32_t i = 0; clone->disks && i < clone->manifest->n_disks; i++) {
+		base_release(clone->disks[i].base);
+		free(clone->disks[i].error);
+	}
+	free(clone->disks);
+	manifest_free(clone->manifest);
+	pthread_mutex_destroy(&clone->lock);
+	free(clone);
+}
+
+/* Takes over manifest. */
+static struct attached *attached_new(struct table *table, struct manifest *manifest)
+{
+	struct attached *clone = calloc(1, sizeof(*clone));
+
+	if (!clone) {
+		manifest_free(manifest);
+		return NULL;
+	}
+	pthread_mutex_init(&clone->lock, NULL);
+	clone->table = table;
+	clone->manifest = manifest;
+	clone->disks = calloc(manifest->n_disks ? manifest->n_disks : 1, sizeof(*clone->disks));
+	if (!clone->disks) {
+		attached_free(clone);
+		return NULL;
+	}
+	for (uint32_t i = 0; i < manifest->n_disks; i++)
+		clone->disks[i] = (struct attached_disk){.clone = clone, .index = i};
+	return clone;
+}
+
+/* Remember why a disk cannot be opened (NULL: it can), and log what is new. */
+static void set_error(struct attached_disk *disk, const char *why)
+{
+	struct attached *clone = disk->clone;
+	SCOPED_LOCK(&clone->lock);
+
+	if (why && (!disk->error || strcmp(disk->error, why) != 0))
+		syslog(LOG_ERR, "clone %s: disk %s: %s", clone->manifest->name,
+			clone->manifest->disks[disk->index].target, why);
+	free(disk->error);
+	disk->error = why ? strdup(why) : NULL;
+}
+
+static int hold_base(struct attached_disk *disk, struct base **ret_base, struct err *err)
+{
+	struct attached *clone = disk->clone;
+	const struct store_disk *from = &clone->manifest->disks[disk->index];
+	struct base *base = NULL;
+	int rc = 0;
+
+	*ret_base = NULL;
+	if (!from->base_path)
+		return 0;
+	pthread_mutex_lock(&clone->lock);
+	base = disk->base ? base_ref(disk->base) : NULL;
+	pthread_mutex_unlock(&clone->lock);
+	if (!base)
+		rc = base_hold(from->base_path, from->base_identity, &base, err);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&clone->lock);
+	if (!disk->base)
+		disk->base = base_ref(base);
+	pthread_mutex_unlock(&clone->lock);
+	*ret_base = base;
+	return 0;
+}
+
+static int hold_bases(struct attached *clone, bool strict, struct err *err)
+{
+	for (uint32_t i = 0; i < clone->manifest->n_disks; i++) {
+		struct base *base;
+		struct err why = {0};
+		int rc = hold_base(&clone->disks[i], &base, &why);
+
+		if (rc == 0) {
+			base_release(base); /* the disk has a hold of its own */
+		} else if (strict) {
+			err_set(err, rc, "%s", why.message);
+			if (why.hint[0])
+				err_hint(err, "%s", why.hint);
+			return rc;
+		} else {
+			set_error(&clone->disks[i], why.message);
+		}
+	}
+	return 0;
+}
+
+static int show(struct attached *clone, struct err *err)
+{
+	const struct manifest *m = clone->manifest;
+	AUTO_FREE struct mount_new_disk *disks = calloc(m->n_disks + 1, sizeof(*disks));
+	AUTO_FREE char *names = calloc(m->n_disks + 1, STORE_TARGET_MAX + sizeof(STORE_DISK_SUFFIX));
+	char *name = names;
+
+	if (!disks || !names)
+		return err_sys(err, -ENOMEM, "clone %s", m->name);
+	for (uint32_t i = 0; i < m->n_disks; i++) {
+		const struct store_disk *from = &m->disks[i];
+
+		disks[i] = (struct mount_new_disk){
+			.name = name,
+			.number = from->number,
+			.attr = {.uid = from->uid, .gid = from->gid, .mode = from->mode,
+				.size_bytes = from->size_bytes},
+			.ctx = &clone->disks[i],
+		};
+		name += sprintf(name, "%s%s", from->target, STORE_DISK_SUFFIX) + 1;
+	}
+	return mount_add(clone->table->mount, m->name, m->node, m->created_sec, disks, m->n_disks,
+		&clone->shown, err);
+}
+
+/* ---- what the mount asks for ---- */
+
+static int open_delta(struct attached_disk *disk, struct delta **ret_delta, struct err *err)
+{
+	const struct table *table = disk->clone->table;
+	const struct manifest *m = disk->clone->manifest;
+	const struct delta_options options = {.force_takeover = table->force_takeover};
+	AUTO_CLOSE int dirfd = store_clone_dirfd(table->store, m->name);
+	char log[ID_TEXT];
+
+	if (dirfd < 0)
+		return err_sys(err, dirfd, "directory of clone %s", m->name);
+	id_format(&m->disks[disk->index].log, log);
+	return delta_open(dirfd, log, &options, ret_delta, err);
+}
+
+static int open_parts(struct attached_disk *disk, struct disk **ret_disk, struct err *err)
+{
+	const struct store_disk *from = &disk->clone->manifest->disks[disk->index];
+	struct delta *delta = NULL;
+	struct base *base = NULL;
+	int rc = hold_base(disk, &base, err);
+
+	if (rc < 0)
+		return rc;
+	rc = open_delta(disk, &delta, err);
+	if (rc == 0 && delta_size(delta) < from->size_bytes)
+		rc = err_set(err, -EUCLEAN, "its delta is smaller than its manifest says");
+	if (rc == 0)
+		rc = disk_open(delta, base, from->base_limit_bytes, ret_disk);
+	if (rc < 0) {
+		if (delta)
+			delta_close(delta);
+		base_release(base);
+		if (err->code == 0)
+			err_sys(err, rc, "opening");
+	}
+	return rc;
+}
+
+int attach_open_disk(void *ctx, struct disk **ret_disk)
+{
+	struct attached_disk *disk = ctx;
+	struct err err = {0};
+	int rc = open_parts(disk, ret_disk, &err);
+
+	set_error(disk, rc < 0 ? err.message : NULL);
+	return rc;
+}
+
+int attach_keep_attr(void *ctx, const struct mount_attr *attr)
+{
+	struct attached_disk *disk = ctx;
+	struct attached *clone = disk->clone;
+	struct store_disk *to = &clone->manifest->disks[disk->index];
+	struct store_disk before;
+	int rc;
+	SCOPED_LOCK(&clone->lock);
+
+	before = *to;
+	to->uid = attr->uid;
+	to->gid = attr->gid;
+	to->mode = attr->mode;
+	to->size_bytes = attr->size_bytes;
+	rc = store_manifest_write(clone->table->store, clone->manifest, NULL);
+	if (rc < 0)
+		*to = before;
+	return rc;
+}
+
+/* ---- the table ---- */
+
+/* Index of the first clone whose name is not below name. */
+static uint32_t place_of_locked(const struct table *table, const char *name)
+{
+	uint32_t low = 0, high = table->count;
+
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+
+		if (strcmp(table->clones[middle]->manifest->name, name) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static struct attached *find_locked(const struct table *table, const char *name)
+{
+	uint32_t i = place_of_locked(table, name);
+
+	return i < table->count && strcmp(table->clones[i]->manifest->name, name) == 0
+		? table->clones[i] : NULL;
+}
+
+static int make_room_locked(struct table *table)
+{
+	uint32_t size = table->size ? 2 * table->size : 64;
+	struct attached **clones;
+
+	if (table->count < table->size)
+		return 0;
+	clones = reallocarray(table->clones, size, sizeof(struct attached *));
+	if (!clones)
+		return -ENOMEM;
+	table->clones = clones;
+	table->size = size;
+	return 0;
+}
+
+static void remove_locked(struct table *table, const struct attached *clone)
+{
+	uint32_t i = place_of_locked(table, clone->manifest->name);
+
+	table->count--;
+	memmove(&table->clones[i], &table->clones[i + 1],
+		(table->count - i) * sizeof(struct attached *));
+}
+
+/* 1: that very clone is there already. */
+static int insert(struct table *table, struct attached *clone, struct err *err)
+{
+	const char *name = clone->manifest->name;
+	const struct attached *other;
+	uint32_t i;
+	int rc;
+	SCOPED_LOCK(&table->lock);
+
+	other = find_locked(table, name);
+	if (other && !other->leaving && id_equal(&other->manifest->id, &clone->manifest->id))
+		return 1;
+	if (other)
+		return err_set(err, -EEXIST, "clone %s: another one of that name is attached", name);
+	if (make_room_locked(table) < 0)
+		return err_sys(err, -ENOMEM, "clone %s", name);
+	rc = show(clone, err);
+	if (rc < 0)
+		return rc;
+	i = place_of_locked(table, name);
+	memmove(&table->clones[i + 1], &table->clones[i],
+		(table->count - i) * sizeof(struct attached *));
+	table->clones[i] = clone;
+	table->count++;
+	return 0;
+}
+
+int table_attach(struct table *table, const char *name, bool strict, struct err *err)
+{
+	struct manifest *manifest;
+	struct attached *clone;
+	int rc;
+
+	if (!store_name_valid(name))
+		return err_set(err, -EINVAL, "%s: not a name of a clone", name);
+	rc = store_manifest_read(table->store, name, &manifest, err);
+	if (rc < 0)
+		return rc;
+	clone = attached_new(table, manifest);
+	if (!clone)
+		return err_sys(err, -ENOMEM, "clone %s", name);
+	rc = hold_bases(clone, strict, err);
+	if (rc == 0)
+		rc = insert(table, clone, err);
+	if (rc != 0)
+		attached_free(clone);
+	return rc < 0 ? rc : 0;
+}
+
+int table_attach_all(struct table *table, struct err *err)
+{
+	char **names;
+	uint32_t count;
+	int rc = store_list(table->store, &names, &count, err);
+
+	if (rc < 0)
+		return rc;
+	for (uint32_t i = 0; i < count; i++) {
+		struct err why = {0};
+
+		if (table_attach(table, names[i], false, &why) < 0)
+			syslog(LOG_ERR, "clone %s: %s", names[i], why.message);
+	}
+	store_names_free(names, count);
+	return 0;
+}
+
+/* Mark it as leaving, so that nobody else looks at it. */
+static int claim(struct table *table, const char *name, const struct id *id,
+	struct attached **ret_clone, struct err *err)
+{
+	struct attached *clone;
+	SCOPED_LOCK(&table->lock);
+
+	clone = find_locked(table, name);
+	if (!clone || (id && !id_equal(&clone->manifest->id, id)))
+		return err_set(err, -ENOENT, "clone %s: not attached", name);
+	if (clone->leaving)
+		return err_set(err, -EBUSY, "clone %s: it is being detached already", name);
+	clone->leaving = true;
+	*ret_clone = clone;
+	return 0;
+}
+
+int table_detach(struct table *table, const char *name, const struct id *id, struct err *err)
+{
+	struct attached *clone = NULL;
+	int rc = claim(table, name, id, &clone, err);
+
+	if (rc < 0)
+		return rc;
+	rc = mount_remove(table->mount, clone->shown, err);
+	{
+		SCOPED_LOCK(&table->lock);
+
+		if (rc == 0)
+			remove_locked(table, clone);
+		else
+			clone->leaving = false;
+	}
+	if (rc == 0)
+		attached_free(clone);
+	return rc;
+}
+
+void table_detach_all(struct table *table)
+{
+	for (uint32_t i = 0; i < table->count; i++) {
+		mount_remove(table->mount, table->clones[i]->shown, NULL);
+		attached_free(table->clones[i]);
+	}
+	table->count = 0;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* The verbs of the control socket: see verbs.h. */
+#include "fs/daemon/verbs.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/base/base.h"
+#include "fs/daemon/daemon.h"
+#include "fs/daemon/status.h"
+#include "fs/mount/mountpoint.h"
+#include "fs/util/cleanup.h"
+
+/* Bases one connection may hold: a domain has at most STORE_DISKS_MAX disks,
+ * and a command makes clones of one domain. */
+#define HOLDS_MAX (4 * STORE_DISKS_MAX)
+
+/* What lives as long as a connection. */
+struct client {
+	struct base *holds[HOLDS_MAX];
+	unsigned int n_holds;
+};
+
+static void *begin(void *ctx)
+{
+	return calloc(1, sizeof(struct client));
+}
+
+static void end(void *ctx, void *state)
+{
+	struct client *client = state;
+
+	for (unsigned int i = 0; i < client->n_holds; i++)
+		base_release(client->holds[i]);
+	free(client);
+}
+
+/* A string of the request, or NULL: not there, no string, or longer than max. */
+static const char *text_of(const json_t *request, const char *member, size_t max)
+{
+	const json_t *value = json_object_get(request, member);
+
+	return json_string_length(value) <= max ? json_string_value(value) : NULL;
+}
+
+static int missing(const char *verb, const char *member, struct err *err)
+{
+	return err_set(err, -EINVAL, "control verb %s: \"%s\" is missing or too long", verb, member);
+}
+
+static int status(struct daemon *daemon, struct client *client, const json_t *request,
+	json_t *reply, struct err *err)
+{
+	char id[ID_TEXT];
+	json_t *head;
+	int rc;
+
+	id_format(store_id(daemon->store), id);
+	head = json_pack("{s:s, s:i, s:o, s:s, s:o, s:I, s:s}",
+		"version", LAZYCLONE_VERSION,
+		"pid", (int)getpid(),
+		"store", ctl_text(store_path(daemon->store)),
+		"store_id", id,
+		"mountpoint", ctl_text(daemon->point.path),
+		"started", (json_int_t)daemon->started_sec,
+		"guard", mountpoint_guard_name(daemon->point.guard));
+	rc = head ? json_object_update(reply, head) : -1;
+	json_decref(head);
+	if (rc == 0)
+		rc = status_add_table(&daemon->table, daemon->point.path, reply);
+	return rc < 0 ? err_sys(err, -ENOMEM, "status") : 0;
+}
+
+static int keep_hold(struct client *client, struct base *base, json_t *reply, struct err *err)
+{
+	struct base_info info;
+
+	base_info(base, &info);
+	if (json_object_set_new(reply, "identity", json_string(base_identity(base))) < 0 ||
+		json_object_set_new(reply, "size_bytes",
+			json_integer((json_int_t)info.size_bytes)) < 0)
+		return err_sys(err, -ENOMEM, "hold");
+	client->holds[client->n_holds++] = base;
+	return 0;
+}
+
+static int hold(struct daemon *daemon, struct client *client, const json_t *request,
+	json_t *reply, struct err *err)
+{
+	const char *path = text_of(request, "path", STORE_PATH_MAX - 1);
+	const json_t *given = json_object_get(request, "identity");
+	const char *identity = text_of(request, "identity", BASE_IDENTITY_MAX);
+	struct base *base;
+	int rc;
+
+	if (!path || path[0] != '/')
+		return missing("hold", "path", err);
+	if (given && !json_is_null(given) && !identity)
+		return missing("hold", "identity", err);
+	if (client->n_holds == HOLDS_MAX)
+		return err_set(err, -EBUSY, "control connection: it holds %d bases already",
+			HOLDS_MAX);
+	/* Reads of such a base would wait for themselves. */
+	if (mountpoint_covers(path))
+		return err_set(err, -EOPNOTSUPP, "%s: it lies on a lazyclone mount", path);
+	rc = base_hold(path, identity, &base, err);
+	if (rc < 0)
+		return rc;
+	rc = keep_hold(client, base, reply, err);
+	if (rc < 0)
+		base_release(base);
+	return rc;
+}
+
+static int attach(struct daemon *daemon, struct client *client, const json_t *request,
+	json_t *reply, struct err *err)
+{
+	const char *clone = text_of(request, "clone", STORE_NAME_MAX);
+
+	if (!clone)
+		return missing("attach", "clone", err);
+	return table_attach(&daemon->table, clone, true, err);
+}
+
+static int detach(struct daemon *daemon, struct client *client, const json_t *request,
+	json_t *reply, struct err *err)
+{
+	const char *clone = text_of(request, "clone", STORE_NAME_MAX);
+	const json_t *given = json_object_get(request, "id");
+	const char *text = text_of(request, "id", ID_TEXT);
+	struct id id;
+
+	if (!clone)
+		return missing("detach", "clone", err);
+	if (!given || json_is_null(given))
+		return table_detach(&daemon->table, clone, NULL, err);
+	if (!text || id_parse(text, &id) < 0)
+		return missing("detach", "id", err);
+	return table_detach(&daemon->table, clone, &id, err);
+}
+
+static const struct verb {
+	const char *name;
+	int (*run)(struct daemon *daemon, struct client *client, const json_t *request,
+		json_t *reply, struct err *err);
+} verbs[] = {
+	{"status", status},
+	{"hold", hold},
+	{"attach", attach},
+	{"detach", detach},
+};
+
+static int run(struct daemon *daemon, struct client *client, const struct verb *verb,
+	const json_t *request, json_t *reply, struct err *err)
+{
+	int rc = -ENOTCONN;
+
+	pthread_rwlock_rdlock(&daemon->admission);
+	if (daemon->closed)
+		err_set(err, rc, "the daemon is stopping");
+	else
+		rc = verb->run(daemon, client, request, reply, err);
+	pthread_rwlock_unlock(&daemon->admission);
+	return rc;
+}
+
+static int call(void *ctx, void *state, const char *verb, const json_t *request, json_t *reply,
+	struct err *err)
+{
+	/* Not under the admission lock: it is the one that ends the others. */
+	if (strcmp(verb, "stop") == 0)
+		return daemon_ask_stop(ctx, err);
+	for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (strcmp(verbs[i].name, verb) == 0)
+			return run(ctx, state, &verbs[i], request, reply, err);
+	return err_set(err, -EINVAL, "control verb %s: unknown", verb);
+}
+
+const struct ctl_ops verbs_ops = {
+	.begin = begin,
+	.call = call,
+	.end = end,
+};
