@@ -22,6 +22,12 @@ check-model-short: $(MODELS)
 guest:
 	$(Q)tests/guest/make-guest $(GUEST)
 
+# Makes clones without libvirt.
+$(eval $(call program,$(O)/tests/mount/mkclone,tests/mount/mkclone.c,fs/daemon))
+
+check-mount: $(O)/lazyclonefs $(O)/tests/mount/mkclone
+	$(Q)$(TEST_ENV) tests/mount/run '$(TEST)'
+
 check-vm: all guest
 	$(Q)$(TEST_ENV) tests/vm/run '$(TEST)'
 
