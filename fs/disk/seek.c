@@ -10,8 +10,10 @@
 
 #include "fs/util/round.h"
 
-/* Blocks that the delta does not own, count of them from block on: data or
- * hole, and for how many? */
+#define DATA_STEP_BLOCKS 16384
+
+/* count blocks from block on that the delta does not own: data or hole, and
+ * for how many of them? */
 static bool base_run(struct disk *disk, uint64_t block, uint64_t count, uint64_t *ret_run)
 {
 	uint64_t off = block * BLOCK;
@@ -35,20 +37,22 @@ static bool base_run(struct disk *disk, uint64_t block, uint64_t count, uint64_t
 	return run < len && run < BLOCK;
 }
 
-static bool run_at(struct disk *disk, uint64_t block, uint64_t count, uint64_t *ret_run)
+/* Is block data, and how many from there are alike? The delta finds a run of
+ * zeros or of nothing in one step, but counts data blocks one by one under its
+ * lock: so not at all when data is what is sought, else so many at a time. */
+static bool run_at(
+	struct disk *disk, uint64_t block, uint64_t count, bool data_sought, uint64_t *ret_run)
 {
-	uint64_t run;
+	enum delta_owner owner = delta_map(disk->delta, block, 1, ret_run);
 
-	switch (delta_map(disk->delta, block, count, &run)) {
-	case DELTA_DATA:
-		*ret_run = run;
+	if (owner == DELTA_DATA && data_sought)
 		return true;
-	case DELTA_ZERO:
-		*ret_run = run;
-		return false;
-	default:
-		return base_run(disk, block, run, ret_run);
-	}
+	if (owner == DELTA_DATA)
+		count = min_u64(count, DATA_STEP_BLOCKS);
+	owner = delta_map(disk->delta, block, count, ret_run);
+	if (owner == DELTA_ABSENT)
+		return base_run(disk, block, *ret_run, ret_run);
+	return owner == DELTA_DATA;
 }
 
 int disk_seek(struct disk *disk, uint64_t off, bool data, uint64_t *ret_off)
@@ -60,7 +64,7 @@ int disk_seek(struct disk *disk, uint64_t off, bool data, uint64_t *ret_off)
 	if (off >= size)
 		return -ENXIO;
 	for (uint64_t block = off / BLOCK; block < blocks; block += run) {
-		if (run_at(disk, block, blocks - block, &run) == data) {
+		if (run_at(disk, block, blocks - block, data, &run) == data) {
 			*ret_off = max_u64(off, block * BLOCK);
 			return 0;
 		}
