@@ -123,7 +123,7 @@ static int add_terminator(xmlNode *disk, xmlNode *source)
 
 int new_disk_check(const struct xml_new_disk *new, struct err *err)
 {
-	if (text_is_plain(new->path) && new->path[0] == '/')
+	if (text_is_given(new->path) && new->path[0] == '/')
 		return 0;
 	return err_set(err, -EINVAL, "disk %s: its path is not absolute, plain UTF-8 text",
 		new->target);

@@ -34,13 +34,13 @@ static int check_texts(const struct xml_request *request, struct err *err)
 		request->source_name, request->source_uuid };
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
-		if (!text_is_plain(texts[i]))
+		if (!text_is_given(texts[i]))
 			return err_set(err, -EINVAL,
 				"clone: a name or path is missing, or is not plain UTF-8 text");
 	if (!request->name[0] || strchr(request->name, '/'))
 		return err_set(err, -EINVAL, "clone: '%s' cannot be a domain's name",
 			request->name);
-	if (request->nvram && !text_is_plain(request->nvram))
+	if (request->nvram && !text_is_given(request->nvram))
 		return err_set(err, -EINVAL, "clone: the NVRAM path is not plain UTF-8 text");
 	return 0;
 }

@@ -49,14 +49,23 @@ static int join_attributes(xmlNode *node)
 	return 0;
 }
 
-/* Depth is bounded by the parser (256 without XML_PARSE_HUGE). */
-static int join_all_attributes(xmlNode *node)
+/* libxml2 writes a namespace's name as it is, without escapes: what it would
+ * write could not be read again. */
+static bool can_be_written(const xmlNode *node)
 {
-	int rc = join_attributes(node);
+	for (const xmlNs *ns = node->nsDef; ns; ns = ns->next)
+		if (ns->href && strpbrk((const char *)ns->href, "<&"))
+			return false;
+	return true;
+}
 
-	for (xmlNode *child = node_first(node); child && rc == 0;
-		child = xmlNextElementSibling(child))
-		rc = join_all_attributes(child);
+/* Depth is bounded by the parser (256 without XML_PARSE_HUGE). */
+static int settle(xmlNode *node)
+{
+	int rc = can_be_written(node) ? join_attributes(node) : -EINVAL;
+
+	for (xmlNode *child = node_first(node); child && rc == 0; child = node_next(child))
+		rc = settle(child);
 	return rc;
 }
 
@@ -85,7 +94,7 @@ int tree_parse(const char *text, const char *root, xmlDoc **ret_doc, struct err 
 	size_t len = strnlen(text, XML_TEXT_MAX + 1);
 	const xmlNode *top;
 	bool doctype;
-	int line;
+	int line, rc;
 
 	pthread_once(&once, xmlInitParser);
 	if (len > XML_TEXT_MAX)
@@ -99,8 +108,11 @@ int tree_parse(const char *text, const char *root, xmlDoc **ret_doc, struct err 
 	top = xmlDocGetRootElement(doc);
 	if (!top || !node_is(top, root))
 		return err_set(err, -EINVAL, "domain XML: the document element is not <%s>", root);
-	if (join_all_attributes(xmlDocGetRootElement(doc)) < 0)
-		return err_sys(err, -ENOMEM, "domain XML");
+	rc = settle(xmlDocGetRootElement(doc));
+	if (rc == -EINVAL)
+		return err_set(err, rc, "domain XML: a namespace has a name that is no URI");
+	if (rc < 0)
+		return err_sys(err, rc, "domain XML");
 	*ret_doc = steal_ptr(&doc);
 	return 0;
 }
@@ -140,14 +152,6 @@ int node_dump(xmlNode *node, char **ret_text)
 	bool saved = buffer && xmlNodeDump(buffer, node->doc, node, 0, 0) >= 0;
 
 	return take_buffer(buffer, saved, ret_text);
-}
-
-bool text_is_plain(const char *text)
-{
-	for (const char *p = text; p && *p; p++)
-		if ((unsigned char)*p < ' ' || *p == 0x7f)
-			return false;
-	return text && xmlCheckUTF8(xs(text));
 }
 
 /* ---- elements ---- */

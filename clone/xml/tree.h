@@ -14,6 +14,7 @@
 
 #include "fs/util/cleanup.h"
 #include "fs/util/err.h"
+#include "fs/util/text.h"
 
 /* Well-formed, UTF-8, no DOCTYPE, at most XML_TEXT_MAX bytes; root is the name
  * the document element must have. -EINVAL otherwise; free with xmlFreeDoc. */
@@ -27,8 +28,11 @@ static inline void cleanup_doc(xmlDoc **doc)
 }
 #define AUTO_DOC AUTO(cleanup_doc)
 
-/* What XML can carry, on one line: UTF-8 without control characters; not NULL. */
-bool text_is_plain(const char *text);
+/* Is it there, and can XML carry it on one line? */
+static inline bool text_is_given(const char *text)
+{
+	return text && text_is_plain(text);
+}
 
 /* Elements: first child, next sibling, first child of that name; NULL: none. */
 xmlNode *node_first(const xmlNode *parent);
