@@ -11,11 +11,14 @@ setup_file() {
 	lazyclone clone "$VM_PREFIX-web" "$VM_PREFIX-one"
 }
 
+# The guard of a mount point outlives its mount.
 teardown_file() {
 	local dir
-	for dir in "$VM_DIR"/small "$VM_DIR"/narrow; do
-		mountpoint -q "$dir" && umount -l "$dir"
+	for dir in "$VM_DIR"/user/mnt "$VM_DIR"/small "$VM_DIR"/narrow; do
+		! mountpoint -q "$dir" || umount -l "$dir"
 	done
+	chattr -i "$VM_DIR"/*-mnt "$VM_DIR"/user/mnt 2>/dev/null || true
+	[ ! -f "$VM_DIR/fuse-mode" ] || chmod "$(cat "$VM_DIR/fuse-mode")" /dev/fuse
 	vm_teardown_file
 }
 
@@ -34,6 +37,16 @@ teardown() {
 
 # What a refused command must not change.
 unchanged() { [ "$(tiny_left)" = "$before" ]; }
+
+# The tool as an ordinary user who has nothing but a directory.
+as_nobody() {
+	[ -f "$VM_DIR/fuse-mode" ] || stat -c %a /dev/fuse >"$VM_DIR/fuse-mode"
+	chmod 0666 /dev/fuse
+	install -d -o nobody -g nogroup "$VM_DIR/user"
+	setpriv --reuid=nobody --regid=nogroup --clear-groups env HOME="$VM_DIR/user" \
+		XDG_RUNTIME_DIR="$VM_DIR/user" LIBVIRT_AUTOSTART=0 LAZYCLONE_STORE= \
+		"$BUILD_BIN/lazyclone" --store "$VM_DIR/user/store" "$@"
+}
 
 @test "unknown domain: 3" {
 	expect 3 lazyclone clone "$VM_PREFIX-nobody" "$VM_PREFIX-new"
@@ -105,21 +118,11 @@ unchanged() { [ "$(tiny_left)" = "$before" ]; }
 }
 
 @test "base unreadable: 5" {
-	local mode
-	mode=$(stat -c %a /dev/fuse)
-	chmod 0666 /dev/fuse
-	install -d -o nobody -g nogroup "$VM_DIR/user"
 	install -m 0600 "$base" "$VM_DIR/secret.raw"
-	expect 5 setpriv --reuid=nobody --regid=nogroup --clear-groups \
-		env HOME="$VM_DIR/user" XDG_RUNTIME_DIR="$VM_DIR/user" LAZYCLONE_STORE= \
-		"$BUILD_BIN/lazyclone" --store "$VM_DIR/user/store" \
-		clone --disk-only "$VM_DIR/secret.raw" new
+	expect 5 as_nobody clone --disk-only "$VM_DIR/secret.raw" new
 	says secret.raw
-	[ -z "$(ls -A "$VM_DIR/user/store/clones" 2>/dev/null)" ]
-	setpriv --reuid=nobody --regid=nogroup --clear-groups \
-		env HOME="$VM_DIR/user" XDG_RUNTIME_DIR="$VM_DIR/user" \
-		"$BUILD_BIN/lazyclone" --store "$VM_DIR/user/store" umount
-	chmod "$mode" /dev/fuse
+	[ -z "$(ls -A "$VM_DIR/user/store/clones")" ]
+	as_nobody umount
 	rm "$VM_DIR/secret.raw"
 }
 
@@ -214,15 +217,18 @@ unchanged() { [ "$(tiny_left)" = "$before" ]; }
 }
 
 @test "libvirtd not running: 7" {
-	mkdir "$VM_DIR/nowhere"
-	export XDG_RUNTIME_DIR=$VM_DIR/nowhere LIBVIRT_AUTOSTART=0
-	expect 7 lazyclone -c qemu:///session clone "$web" "$VM_PREFIX-new"
+	install -m 0644 "$base" "$VM_DIR/public.raw"
+	as_nobody clone --disk-only "$VM_DIR/public.raw" disk
+	expect 7 as_nobody -c qemu:///session clone "$web" new
 	says ''
 	# What does not need libvirt goes on without it.
-	lazyclone -c qemu:///session --json status | jq -e .libvirt_error
-	lazyclone -c qemu:///session --json list | jq -e '.[0].state == "unknown"'
-	unset XDG_RUNTIME_DIR LIBVIRT_AUTOSTART
-	unchanged
+	as_nobody -c qemu:///session --json status | jq -e .libvirt_error
+	as_nobody -c qemu:///session --json list | jq -e '.[0].name == "disk"'
+	expect 1 as_nobody -c qemu:///session doctor
+	[[ $output == *"failed   libvirt"* ]]
+	as_nobody -c qemu:///session rm disk
+	as_nobody umount
+	rm "$VM_DIR/public.raw"
 }
 
 @test "another host, another driver: 10" {
