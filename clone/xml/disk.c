@@ -59,6 +59,16 @@ bool disk_is_empty(const xmlNode *disk, const char *arg)
 	       !disk_source_path(disk) && !node_attr(node_child(disk, "source"), "fdgroup");
 }
 
+const char *disk_device(const xmlNode *disk)
+{
+	return node_attr(disk, "device") ?: "disk"; /* libvirt's default */
+}
+
+bool disk_device_unknown(const xmlNode *disk, const char *arg)
+{
+	return strcmp(disk_device(disk), "disk") != 0;
+}
+
 const char *disk_format(const xmlNode *disk)
 {
 	return node_attr(node_child(disk, "driver"), "type");

@@ -22,6 +22,8 @@ bool disk_is_readonly(const xmlNode *disk, const char *arg);
 bool disk_is_empty(const xmlNode *disk, const char *arg);
 bool disk_type_is(const xmlNode *disk, const char *arg); /* arg: type */
 bool disk_type_unknown(const xmlNode *disk, const char *arg);
+const char *disk_device(const xmlNode *disk);
+bool disk_device_unknown(const xmlNode *disk, const char *arg);
 bool disk_not_raw(const xmlNode *disk, const char *arg);
 bool disk_source_relative(const xmlNode *disk, const char *arg);
 bool seclabel_is_ours(const xmlNode *seclabel, const char *arg);

@@ -85,6 +85,8 @@ const struct row rules[] = {
 	{ "devices/disk", REFUSED, .when = when_attr, .arg = "device=floppy",
 		.why = "a writable floppy disk cannot be cloned yet",
 		.hint = "make it <readonly/>, or eject it" },
+	{ "devices/disk", REFUSED, .when = disk_device_unknown,
+		.why = "the kind of the device is not understood", .detail = disk_device },
 	{ "devices/disk", REFUSED, .when = when_has_child, .arg = "shareable",
 		.why = "a disk that machines share cannot be cloned yet",
 		.hint = "take <shareable/> out of the source if the clone shall have its own copy" },

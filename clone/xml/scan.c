@@ -100,7 +100,7 @@ static int collect_disk(xmlNode *node, struct xml_disk *disk)
 	if (rc == 0)
 		rc = copy_string(node_attr(node, "type") ?: "file", &disk->type);
 	if (rc == 0)
-		rc = copy_string(node_attr(node, "device") ?: "disk", &disk->device);
+		rc = copy_string(disk_device(node), &disk->device);
 	if (rc == 0)
 		rc = copy_string(node_attr(driver, "type"), &disk->format);
 	if (rc == 0)
