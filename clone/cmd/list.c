@@ -47,6 +47,8 @@ static void say_hints(const json_t *clones)
 	const json_t *clone;
 	size_t i;
 
+	if (!json_array_size(clones))
+		output_notice("no clones yet");
 	json_array_foreach(clones, i, clone) {
 		const char *hint = member_text(clone, "hint", NULL);
 
