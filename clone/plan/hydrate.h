@@ -9,8 +9,12 @@
  *	5 drop the delta: detach, remove the clone from the store
  *
  * The record's phase says how far it came; running it again after a kill
- * goes on from there (a copy begins anew). The delta goes only after step 4
- * was proved.
+ * goes on from there (a copy begins anew, since the clone may have run in
+ * between). The delta goes only after step 4 was proved. A failure, SIGINT or
+ * SIGTERM before step 4 removes the images and leaves the clone as it was.
+ *
+ * The image of a clone's only disk is DIR/CLONE.raw, of several
+ * DIR/CLONE-TARGET.raw.
  */
 #ifndef CLONE_PLAN_HYDRATE_H
 #define CLONE_PLAN_HYDRATE_H
@@ -31,7 +35,7 @@ struct hydrate_options {
 struct hydrate_result {
 	uint32_t n_images;
 	char **images;   /* final paths */
-	uint64_t copied_bytes; /* data, holes left out */
+	uint64_t copied_bytes; /* data, holes left out; 0 when only the end was missing */
 	uint64_t total_ns;
 };
 

@@ -3,13 +3,20 @@
 #include "clone/plan/ours.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include "clone/xml/domain.h"
 #include "fs/util/cleanup.h"
+#include "fs/util/io.h"
+
+#define LOCK_NAME "lock" /* in the clone's directory */
+#define HIDE_POLL_NS 10000000
 
 void ours_clear(struct ours *ours)
 {
@@ -17,8 +24,31 @@ void ours_clear(struct ours *ours)
 	record_free(ours->record);
 	virt_domain_clear(&ours->domain);
 	close_fd(&ours->dirfd);
+	close_fd(&ours->lock_fd);
 	memset(ours, 0, sizeof(*ours));
-	ours->dirfd = -1;
+	ours->dirfd = ours->lock_fd = -1;
+}
+
+/* Is the domain what hydrate defines: on each recorded image, without our mark? */
+static bool is_hydrated(const struct ours *ours)
+{
+	const struct record *record = ours->record;
+	struct xml_restore_request request = {.n_disks = record->n_disks};
+	AUTO_FREE struct xml_new_disk *disks = calloc(record->n_disks, sizeof(*disks));
+
+	if (!disks || record->phase == RECORD_CLONE)
+		return false;
+	for (uint32_t i = 0; i < record->n_disks; i++) {
+		if (!record->disks[i].image)
+			return false;
+		disks[i] = (struct xml_new_disk){
+			.target = record->disks[i].target,
+			.path = record->disks[i].image,
+			.driver = record->disks[i].driver,
+		};
+	}
+	request.disks = disks;
+	return xml_check_restored(ours->domain.xml, &request, NULL) == 0;
 }
 
 static int check_provenance(const struct ours *ours, struct err *err)
@@ -68,10 +98,41 @@ int ours_refresh(struct ours *ours, struct err *err)
 	if (rc == -ENOENT)
 		return check_namesake(ours, err);
 	ours->domain = domain;
-	return check_provenance(ours, err);
+	ours->hydrated = is_hydrated(ours);
+	return ours->hydrated ? 0 : check_provenance(ours, err);
 }
 
-static int open_clone(struct session *session, const char *name, struct ours *ours,
+/* Is dirfd still what is found under the clone's name? */
+static bool still_there(const struct ours *ours, const char *name)
+{
+	AUTO_CLOSE int fd = store_clone_dirfd(ours->store, name);
+	struct stat now, then;
+
+	return fd >= 0 && fstat(fd, &now) == 0 && fstat(ours->dirfd, &then) == 0 &&
+		now.st_ino == then.st_ino && now.st_dev == then.st_dev;
+}
+
+/* Held until ours_clear. The file goes with the clone. */
+static int lock_clone(struct ours *ours, const char *name, struct err *err)
+{
+	int rc;
+
+	ours->lock_fd = openat(ours->dirfd, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
+		0600);
+	rc = ours->lock_fd < 0 ? -errno : io_lock(ours->lock_fd, true, 0, 1);
+	if (rc == -EAGAIN) {
+		err_set(err, -EBUSY, "clone %s: another lazyclone command is at work on it", name);
+		err_hint(err, "wait until it has ended");
+		return -EBUSY;
+	}
+	if (rc < 0)
+		return err_sys(err, rc, "clone %s: cannot lock it", name);
+	if (!still_there(ours, name))
+		return err_set(err, -ENOENT, "clone %s: removed just now", name);
+	return 0;
+}
+
+static int open_clone(struct session *session, const char *name, bool take, struct ours *ours,
 	struct err *err)
 {
 	int rc = session_need_store(session, false, &ours->store, err);
@@ -85,17 +146,19 @@ static int open_clone(struct session *session, const char *name, struct ours *ou
 	if (rc < 0)
 		return err_sys(err, rc, "clone %s", name);
 	ours->dirfd = rc;
-	rc = store_manifest_read(ours->store, name, &ours->manifest, err);
+	rc = take ? lock_clone(ours, name, err) : 0;
+	if (rc == 0)
+		rc = store_manifest_read(ours->store, name, &ours->manifest, err);
 	if (rc == 0)
 		rc = record_read(ours->dirfd, &ours->record, err);
 	return rc;
 }
 
-static int open_ours(struct session *session, const char *name, struct ours *ret_ours,
-	struct err *err)
+static int open_ours(struct session *session, const char *name, bool take,
+	struct ours *ret_ours, struct err *err)
 {
-	struct ours ours = {.dirfd = -1};
-	int rc = open_clone(session, name, &ours, err);
+	struct ours ours = {.dirfd = -1, .lock_fd = -1};
+	int rc = open_clone(session, name, take, &ours, err);
 
 	if (rc == 0 && ours.record->uri)
 		rc = session_virt_at(session, ours.record->uri, &ours.virt, err);
@@ -165,12 +228,13 @@ static int find_by_domain(struct session *session, const char *text, char **ret_
 	return rc;
 }
 
-int ours_find(struct session *session, const char *clone, struct ours *ret_ours, struct err *err)
+static int find(struct session *session, const char *clone, bool take, struct ours *ret_ours,
+	struct err *err)
 {
 	AUTO_FREE char *name = NULL;
 	struct err by_domain;
 	int rc = store_name_valid(clone)
-		? open_ours(session, clone, ret_ours, err)
+		? open_ours(session, clone, take, ret_ours, err)
 		: err_set(err, -ENOENT, "clone %s: no such clone", clone);
 
 	if (rc != -ENOENT)
@@ -181,7 +245,46 @@ int ours_find(struct session *session, const char *clone, struct ours *ret_ours,
 		*err = by_domain;
 	if (rc < 0)
 		return rc == -EPERM ? rc : -ENOENT;
-	return open_ours(session, name, ret_ours, err);
+	return open_ours(session, name, take, ret_ours, err);
+}
+
+int ours_find(struct session *session, const char *clone, struct ours *ret_ours, struct err *err)
+{
+	return find(session, clone, false, ret_ours, err);
+}
+
+int ours_take(struct session *session, const char *clone, struct ours *ret_ours, struct err *err)
+{
+	return find(session, clone, true, ret_ours, err);
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int ours_hide(const struct ours *ours, struct ctl *ctl, struct err *err)
+{
+	struct timespec pause = {.tv_nsec = HIDE_POLL_NS};
+	int64_t deadline_ms = now_ms() + OURS_HIDE_MS;
+	int rc;
+
+	if (!ctl)
+		return 0;
+	while ((rc = ctl_detach(ctl, ours->manifest->name, &ours->manifest->id, err)) == -EBUSY &&
+		now_ms() < deadline_ms)
+		nanosleep(&pause, NULL);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+int ours_show(const struct ours *ours, struct ctl *ctl, struct err *err)
+{
+	int rc = ctl_attach(ctl, ours->manifest->name, err);
+
+	return rc == -EEXIST ? 0 : rc;
 }
 
 static bool disk_on_mount(const struct session *session, const struct ours *ours,

@@ -3,7 +3,9 @@
  *
  * Ours is a domain whose metadata names its own UUID and whose record in the
  * store names the same UUID and connection. Anything else is foreign and is
- * neither destroyed nor undefined nor redefined.
+ * neither destroyed nor undefined nor redefined. The one exception: a domain
+ * that hydrate has just defined carries no mark any more; it is known by the
+ * UUID and the images that the record names.
  */
 #ifndef CLONE_PLAN_OURS_H
 #define CLONE_PLAN_OURS_H
@@ -13,6 +15,7 @@
 #include "clone/plan/session.h"
 #include "clone/state/record.h"
 #include "clone/virt/virt.h"
+#include "fs/ctl/ctl.h"
 #include "fs/store/store.h"
 #include "fs/util/err.h"
 
@@ -22,17 +25,33 @@ struct ours {
 	struct manifest *manifest;
 	struct record *record;
 	struct virt_domain domain; /* name NULL: disk-only, or undefined by hand */
-	int dirfd;
+	bool hydrated; /* the domain is defined on its full images already */
+	int dirfd;     /* clones/NAME */
+	int lock_fd;   /* -1: for reading only */
 };
 
 /* clone: its name in the store, else name, UUID or id of its domain.
  * -ENOENT: no such clone. -EPERM: a domain of that name, or with that UUID,
- * is not ours. *ret_ours needs ours_clear only after success. */
+ * is not ours. *ret_ours needs ours_clear only after success.
+ *
+ * ours_find only looks. ours_take is for who is going to change it: -EBUSY
+ * while another command holds it. */
 int ours_find(struct session *session, const char *clone, struct ours *ret_ours, struct err *err);
+int ours_take(struct session *session, const char *clone, struct ours *ret_ours, struct err *err);
 void ours_clear(struct ours *ours);
 
 /* Look at the domain again. */
 int ours_refresh(struct ours *ours, struct err *err);
+
+/* Let the daemon hide its disks. A file that was just closed is seen as such
+ * a moment later (the kernel tells the daemon without waiting), so -EBUSY is
+ * believed only after OURS_HIDE_MS. 0 also when it was hidden before, or no
+ * daemon runs (ctl NULL). */
+#define OURS_HIDE_MS 2000
+int ours_hide(const struct ours *ours, struct ctl *ctl, struct err *err);
+
+/* Show them again, should a killed command have hidden them. */
+int ours_show(const struct ours *ours, struct ctl *ctl, struct err *err);
 
 /* Do the domain's disks lie where the mount shows the clone's? */
 bool ours_on_mount(const struct session *session, const struct ours *ours);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "clone/plan/image.h"
 #include "clone/plan/interrupt.h"
 #include "clone/plan/ours.h"
 #include "clone/virt/virt.h"
@@ -43,11 +44,23 @@ static bool nvram_is_ours(const struct ours *ours)
 	return same;
 }
 
-static int hide(struct ours *ours, struct ctl *ctl, struct err *err)
+/* Its domain is an independent machine by now: not ours to remove. */
+static int refuse_hydrated(const struct ours *ours, struct err *err)
 {
-	int rc = ctl ? ctl_detach(ctl, ours->manifest->name, &ours->manifest->id, err) : 0;
+	err_set(err, -EBUSY, "clone %s is hydrated: its domain runs on full images already",
+		ours->manifest->name);
+	err_hint(err, "let hydrate drop the delta: lazyclone hydrate %s", ours->manifest->name);
+	return -EBUSY;
+}
 
-	return rc == -ENOENT ? 0 : rc; /* hidden by an rm that was killed */
+/* What a hydrate that was killed left beside the originals. */
+static int drop_images(struct ours *ours, struct err *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < ours->record->n_disks; i++)
+		rc = image_drop(&ours->record->disks[i], err);
+	return rc;
 }
 
 static int undefine(struct ours *ours, struct err *err)
@@ -60,14 +73,16 @@ static int undefine(struct ours *ours, struct err *err)
 static int remove_ours(struct session *session, struct ours *ours,
 	const struct remove_options *options, struct err *err)
 {
-	struct ctl *ctl;
-	int rc = power_off(ours, options, err);
+	struct ctl *ctl = NULL;
+	int rc = ours->hydrated ? refuse_hydrated(ours, err) : power_off(ours, options, err);
 
 	if (rc < 0 || options->dry_run)
 		return rc;
-	rc = session_daemon_if_up(session, &ctl, err);
+	rc = drop_images(ours, err);
 	if (rc == 0)
-		rc = hide(ours, ctl, err);
+		rc = session_daemon_if_up(session, &ctl, err);
+	if (rc == 0)
+		rc = ours_hide(ours, ctl, err);
 	if (rc < 0)
 		return rc;
 	rc = undefine(ours, err);
@@ -83,7 +98,7 @@ int remove_clone(struct session *session, const char *clone, const struct remove
 	struct err *err)
 {
 	struct ours ours;
-	int rc = ours_find(session, clone, &ours, err);
+	int rc = ours_take(session, clone, &ours, err);
 
 	if (rc < 0)
 		return rc;
