@@ -38,11 +38,11 @@ tiny_define() {
 
 tiny_start() { virsh start "$1" >/dev/null; }
 
-# Domains of this test, files of the store, NVRAM of this test. The daemon's own files (its lock)
-# come with the daemon and are no result of a command.
+# Domains of this test, files of the store, NVRAM of this test. Lock files
+# and the remembered mount point are no result of a command.
 tiny_left() {
 	virsh list --all --name | grep "^$VM_PREFIX" | sort
-	find "${1:-$LAZYCLONE_STORE}" ! -name daemon.lock ! -name mountpoint -printf '%P\n' 2>/dev/null | sort
+	find "${1:-$LAZYCLONE_STORE}" ! -name '*lock' ! -name mountpoint -printf '%P\n' 2>/dev/null | sort
 	find /var/lib/libvirt/qemu/nvram -name "$VM_PREFIX*" 2>/dev/null | sort
 }
 
