@@ -1,12 +1,12 @@
 # The test targets that need more than a program: included by ../Makefile.
 
-SUITES := lint check-unit check-model-short fuzz-seeds check-mount check-crash check-vm check-san \
-	check-install
+SUITES := lint check-unit check-golden check-model-short fuzz-seeds check-mount check-crash \
+	check-vm check-san check-install
 GUEST := $(BUILD)/guest
 # What a test script needs to know of this build.
 TEST_ENV = BUILD_BIN=$(abspath $(O)) GUEST=$(abspath $(GUEST))
 
-.PHONY: guest check-model-short
+.PHONY: guest check-golden check-model-short
 
 # Every suite, also after one failed; .ci/run reads the last line.
 check: deps
@@ -15,9 +15,14 @@ check: deps
 		echo "hint: sudo make check, or make check-fast" >&2; exit 2; }
 	+$(Q)$(TEST_ENV) MAKE='$(MAKE)' tests/lib/check $(BUILD)/check $(SUITES)
 
-check-fast: lint check-unit check-model-short fuzz-seeds
+check-fast: lint check-unit check-golden check-model-short fuzz-seeds
 
 check-model-short: $(MODELS)
+
+# The golden clones before libvirt's schema and its parser.
+$(eval $(call test_program,tests/golden/check.c,clone/xml))
+check-golden: $(O)/tests/golden/check
+	$(Q)tests/golden/validate $<
 
 guest:
 	$(Q)tests/guest/make-guest $(GUEST)

@@ -45,7 +45,7 @@ struct xml_disk {
 
 struct xml_domain {
 	char *name;
-	char *uuid;
+	char *uuid;  /* "" if the text has none */
 	char *nvram; /* path of the NVRAM file; NULL without one */
 	uint32_t n_disks;
 	struct xml_disk *disks;
@@ -84,7 +84,11 @@ struct xml_request {
 	int64_t created_sec;
 };
 
-/* Caller frees *ret_xml. *ret_changes (may be NULL): a NULL-terminated array of
+/* A generation id becomes an empty <genid/>: libvirt draws a new one. A disk
+ * that has <seclabel model='dac' relabel='no'/> already keeps it; xml_restore
+ * cannot tell it from ours and drops it.
+ *
+ * Caller frees *ret_xml. *ret_changes (may be NULL): a NULL-terminated array of
  * lines for people ("disk vda: /a.img -> /mnt/..."), freed by xml_changes_free. */
 int xml_rewrite(const char *xml, const struct xml_request *request, char **ret_xml,
 	char ***ret_changes, struct err *err);
@@ -93,6 +97,8 @@ void xml_changes_free(char **changes);
 /* Compare what libvirt made of it: -EREMOTEIO names the first difference. */
 int xml_check(const char *defined_xml, const struct xml_request *request, struct err *err);
 
+/* Our seven <driver> attributes go back to what was recorded; everything else
+ * in the definition stays as the user has it now. */
 struct xml_restore_request {
 	uint32_t n_disks;
 	const struct xml_new_disk *disks;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "clone/xml/domain.h"
 #include "clone/xml/nouns.h"
@@ -67,6 +68,24 @@ static int check_new_disk(const struct xml_domain *domain, const struct xml_new_
 	return err_set(err, -EINVAL, "disk %s: the source has no such disk to clone", new->target);
 }
 
+/* Our caller's mistake, and the one that would cost a machine: libvirt takes a
+ * known UUID as an order to replace that domain. */
+static int check_differs(const struct xml_domain *domain, const struct xml_request *request,
+	struct err *err)
+{
+	if (strcasecmp(domain->uuid, request->uuid) == 0)
+		return err_set(err, -EINVAL, "clone: its UUID is the source's own");
+	if (domain->nvram && strcmp(domain->nvram, request->nvram) == 0)
+		return err_set(err, -EINVAL, "clone: its NVRAM is the source's own");
+	for (uint32_t i = 0; i < request->n_disks; i++)
+		for (uint32_t j = 0; j < domain->n_disks; j++)
+			if (strcmp(request->disks[i].path, domain->disks[j].source ?: "") == 0)
+				return err_set(err, -EINVAL,
+					"disk %s: its new path is the source's disk %s",
+					request->disks[i].target, domain->disks[j].target);
+	return 0;
+}
+
 /* Targets of a domain differ from each other; do those of the request? */
 static bool has_twins(const struct xml_request *request)
 {
@@ -98,7 +117,7 @@ static int check_request(const struct xml_domain *domain, const struct xml_reque
 	if (!request->nvram != !domain->nvram)
 		return err_set(err, -EINVAL, "clone: NVRAM is given for a source without it, or not "
 					     "given for one with it");
-	return 0;
+	return check_differs(domain, request, err);
 }
 
 /* ---- the rewriting ---- */

@@ -60,6 +60,8 @@ int rules_check(const xmlNode *root, struct err *err);
 /* Rewrite and drop. -ENOMEM or -EINVAL. */
 int rules_rewrite(xmlNode *root, struct rewrite *rewrite);
 
+#define DESCRIBE_MAX 256
+
 /* "disk vda", "interface 52:54:00:12:34:56", "<os> <nvram>"; never a password. */
 void describe(const xmlNode *node, char *text, size_t size);
 

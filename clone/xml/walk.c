@@ -101,17 +101,30 @@ static const char *device_label(const xmlNode *device)
 		       node_attr(device, "name");
 }
 
+#define FOREIGN_MAX 64 /* bytes of the domain's own text in one of our lines */
+
+/* Length of text cut to FOREIGN_MAX, not in the middle of a character. */
+static size_t foreign_len(const char *text)
+{
+	size_t len = strnlen(text, FOREIGN_MAX);
+
+	while (len > 0 && (text[len] & 0xc0) == 0x80)
+		len--;
+	return len;
+}
+
 /* Foreign text must not end a line or fill the screen. */
 static void put(char **text, size_t *size, const char *part)
 {
-	size_t kept = 0;
+	size_t len = foreign_len(part);
 
-	for (; *part && kept < 64 && *size > 1; part++, kept++) {
-		*(*text)++ = *part == '\n' || *part == '\t' || *part == '\r' ? ' ' : *part;
-		(*size)--;
-	}
-	if (*size > 0)
-		**text = '\0';
+	if (len >= *size)
+		return;
+	for (size_t i = 0; i < len; i++)
+		(*text)[i] = strchr("\n\t\r", part[i]) ? ' ' : part[i];
+	*text += len;
+	*size -= len;
+	**text = '\0';
 }
 
 static void put_element(char **text, size_t *size, const xmlNode *node)
@@ -147,11 +160,12 @@ void describe(const xmlNode *node, char *text, size_t size)
 static int refuse(const xmlNode *node, const struct row *row, struct err *err)
 {
 	const char *detail = row->detail ? row->detail(node) : NULL;
-	char what[256];
+	char what[DESCRIBE_MAX];
 	int rc;
 
 	describe(node, what, sizeof(what));
-	rc = err_set(err, -EOPNOTSUPP, detail ? "%s: %s (%.64s)" : "%s: %s", what, row->why, detail);
+	rc = err_set(err, -EOPNOTSUPP, detail ? "%s: %s (%.*s)" : "%s: %s", what, row->why,
+		detail ? (int)foreign_len(detail) : 0, detail);
 	err_hint(err, "%s", row->hint ?: DEFAULT_HINT);
 	return rc;
 }
@@ -310,7 +324,7 @@ int change_add(struct rewrite *rewrite, const char *fmt, ...)
 int change_of(struct rewrite *rewrite, const xmlNode *node, const char *fmt, ...)
 {
 	AUTO_FREE char *text = NULL;
-	char what[256];
+	char what[DESCRIBE_MAX];
 	va_list ap;
 	int len;
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The doors beside rewriting: survey, check against libvirt's answer, provenance, limits. */
+#include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -308,6 +310,52 @@ static void test_check_restored_sees_each_difference(void **state)
 	golden_clear(&golden);
 }
 
+/* ---- foreign text in our lines ---- */
+
+static void test_long_names_are_cut_between_characters(void **state)
+{
+	/* 63 bytes of "x", then characters of two bytes each. */
+	static const char xml[] =
+		"<domain><name>w</name><devices><disk type='block'><source dev='/d'/><target dev='"
+		"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\u00e9\u00e9"
+		"&#10;'/></disk></devices></domain>";
+	struct xml_domain *domain = NULL;
+	struct err err = { 0 };
+
+	assert_int_equal(xml_scan(xml, &domain, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.message, "xxx: disks on block devices"));
+	assert_null(strstr(err.message, "\n"));
+}
+
+/* ---- threads ---- */
+
+static void *rewrite_many(void *arg)
+{
+	const char *in = arg;
+	struct golden golden;
+
+	golden_request(in, NULL, &golden);
+	for (int i = 0; i < 20; i++) {
+		AUTO_FREE char *out = NULL;
+
+		assert(xml_rewrite(in, &golden.request, &out, NULL, NULL) == 0);
+		assert(xml_check(out, &golden.request, NULL) == 0);
+	}
+	golden_clear(&golden);
+	return NULL;
+}
+
+static void test_any_thread(void **state)
+{
+	AUTO_FREE char *in = golden_read("real-debian", ".in.xml");
+	pthread_t threads[4];
+
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, rewrite_many, in), 0);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+}
+
 /* ---- provenance ---- */
 
 static void test_provenance_of_a_copy(void **state)
@@ -338,6 +386,8 @@ int main(void)
 		cmocka_unit_test(test_check_sees_each_difference),
 		cmocka_unit_test(test_check_nvram),
 		cmocka_unit_test(test_check_restored_sees_each_difference),
+		cmocka_unit_test(test_long_names_are_cut_between_characters),
+		cmocka_unit_test(test_any_thread),
 		cmocka_unit_test(test_provenance_of_a_copy),
 	};
 

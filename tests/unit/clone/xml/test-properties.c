@@ -96,16 +96,27 @@ static void test_nothing_shared(void **state)
 	each(nothing_shared);
 }
 
-/* Rewriting a clone changes nothing but what the request names: asked for the
- * same identity again, it comes out the same to the byte. */
+/* Rewriting a clone changes nothing but what the request names: given another
+ * identity, and then its own again, it comes out the same to the byte. */
 static void only_identity(const struct one *one)
 {
+	const struct xml_request *own = &one->golden.request;
+	AUTO_FREE char *other = NULL;
 	AUTO_FREE char *again = NULL;
+	struct golden golden;
 	struct err err = { 0 };
 
-	if (xml_rewrite(one->out, &one->golden.request, &again, NULL, &err) < 0)
+	golden_request(one->out, "name=other\nuuid=c10e0000-0000-4000-8000-000000000002\n", &golden);
+	golden.request.dac_label = own->dac_label;
+	for (uint32_t i = 0; i < golden.request.n_macs; i++)
+		if (golden.macs[i][0])
+			golden.macs[i][12] = 'e';
+	if (xml_rewrite(one->out, &golden.request, &other, NULL, &err) < 0 ||
+		xml_rewrite(other, own, &again, NULL, &err) < 0)
 		fail_msg("%s: %s", one->name, err.message);
+	assert_string_not_equal(other, one->out);
 	assert_string_equal(again, one->out);
+	golden_clear(&golden);
 }
 
 static void test_only_identity(void **state)
