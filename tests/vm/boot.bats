@@ -82,7 +82,7 @@ written() { vm_log "$1" | sed -n 's/.* wrote .*sha256=//p'; }
 	# Sparse: holes of the mounted disk are holes of the image.
 	[ "$(du -k "$image" | cut -f1)" -lt $(($(stat -c %s "$image") / 1024 / 2)) ]
 	[ ! -e "$VM_MOUNT/$one" ]
-	run ! grep -iE 'lazyclone|backingStore' <(virsh dumpxml --inactive "$one")
+	run ! grep -iE 'lazyclone:|backingStore|relabel' <(virsh dumpxml --inactive "$one")
 }
 
 @test "the hydrated machine boots without the mount" {

@@ -8,6 +8,8 @@ load helper
 # build tree need not be open to others.
 setup_file() {
 	vm_setup_file
+	stat -c %a /dev/fuse >"$VM_DIR/fuse-mode"
+	chmod 0666 /dev/fuse
 	export VM_URI=qemu:///session
 	export VM_USER=lct${VM_DIR##*-}
 	VM_USER=${VM_USER,,}
@@ -17,8 +19,6 @@ setup_file() {
 	install -d -m 700 -o "$VM_USER" "$VM_IMAGES" "$VM_DIR/run"
 	install -d "$VM_DIR/bin"
 	install "$BUILD_BIN/lazyclone" "$BUILD_BIN/lazyclonefs" "$VM_DIR/bin/"
-	stat -c %a /dev/fuse >"$VM_DIR/fuse-mode"
-	chmod 0666 /dev/fuse
 	vm_define "$VM_PREFIX-web"
 	chown "$VM_USER" "$VM_IMAGES/$VM_PREFIX-web.raw"
 }
