@@ -11,6 +11,8 @@
  *	6 define the domain, read it back, compare
  *	7 journal done
  *
+ * 2 to 7 are done for each clone of a run, 1 once.
+ *
  * A failure, SIGINT or SIGTERM undoes what the journal lists, in reverse; a
  * killed run is undone by session_recover().
  */

@@ -217,13 +217,26 @@ static int add_files(struct making *making, struct err *err)
 	return rc < 0 ? rc : 0;
 }
 
-static int step_stage(struct making *making, struct err *err)
+/* All that is known by name beforehand goes into the journal in one write. */
+static int note_all(struct making *making, struct err *err)
 {
 	char id[ID_TEXT];
 	int rc;
 
-	id_format(&making->manifest->id, id); /* the stage's name */
-	rc = journal_add(making->journal, JOURNAL_STAGE, id, NULL, 0, 0, err);
+	id_format(&making->manifest->id, id); /* also the stage's name */
+	rc = journal_note(making->journal, JOURNAL_STAGE, id, NULL, 0, 0, err);
+	if (rc == 0)
+		rc = journal_note(making->journal, JOURNAL_CLONE, making->name, id, 0, 0, err);
+	if (rc == 0 && making->virt)
+		rc = journal_note(making->journal, JOURNAL_DOMAIN, making->uuid,
+			virt_uri(making->virt), 0, 0, err);
+	return rc == 0 ? journal_sync(making->journal, err) : rc;
+}
+
+static int step_stage(struct making *making, struct err *err)
+{
+	int rc = note_all(making, err);
+
 	if (rc == 0)
 		rc = store_stage(making->store, making->manifest, &making->stage, err);
 	return rc == 0 ? add_files(making, err) : rc;
@@ -231,12 +244,7 @@ static int step_stage(struct making *making, struct err *err)
 
 static int step_commit(struct making *making, struct err *err)
 {
-	char id[ID_TEXT];
-	int rc;
-
-	id_format(&making->manifest->id, id);
-	rc = journal_add(making->journal, JOURNAL_CLONE, making->name, id, 0, 0, err);
-	return rc == 0 ? store_commit(steal_ptr(&making->stage), err) : rc;
+	return store_commit(steal_ptr(&making->stage), err);
 }
 
 /* What the daemon shows is what QEMU will open: looked at from outside. */
@@ -286,10 +294,7 @@ static int step_define(struct making *making, struct err *err)
 
 	if (!making->virt)
 		return 0;
-	rc = journal_add(making->journal, JOURNAL_DOMAIN, making->uuid, virt_uri(making->virt), 0, 0,
-		err);
-	if (rc == 0)
-		rc = virt_define(making->virt, making->xml, &defined, err);
+	rc = virt_define(making->virt, making->xml, &defined, err);
 	if (rc < 0)
 		return rc;
 	free(making->xml);

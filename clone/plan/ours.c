@@ -282,9 +282,7 @@ int ours_hide(const struct ours *ours, struct ctl *ctl, struct err *err)
 
 int ours_show(const struct ours *ours, struct ctl *ctl, struct err *err)
 {
-	int rc = ctl_attach(ctl, ours->manifest->name, err);
-
-	return rc == -EEXIST ? 0 : rc;
+	return ctl_attach(ctl, ours->manifest->name, err);
 }
 
 static bool disk_on_mount(const struct session *session, const struct ours *ours,

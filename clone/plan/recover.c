@@ -40,18 +40,17 @@ static const struct journal_entry *entry_of_kind(const struct journal *journal, 
 static bool is_whole(struct session *session, const struct journal *journal, uint32_t from)
 {
 	const struct journal_entry *clone = entry_of_kind(journal, from, JOURNAL_CLONE);
-	uint32_t n = journal_count(journal);
+	const struct journal_entry *domain = entry_of_kind(journal, from, JOURNAL_DOMAIN);
 	struct ours ours;
 	struct id id;
 	bool whole;
 
-	if (!clone || has_group(journal, from) ||
-		journal_entry(journal, n - 1)->kind != JOURNAL_DOMAIN)
+	if (!clone || !domain || has_group(journal, from))
 		return false;
 	if (id_parse(clone->more, &id) < 0 || ours_find(session, clone->name, &ours, NULL) < 0)
 		return false;
 	whole = id_equal(&ours.manifest->id, &id) && ours.domain.name &&
-		strcmp(ours.record->uuid, journal_entry(journal, n - 1)->name) == 0 &&
+		strcmp(ours.record->uuid, domain->name) == 0 &&
 		ours_on_mount(session, &ours);
 	ours_clear(&ours);
 	return whole;

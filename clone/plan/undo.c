@@ -127,12 +127,25 @@ static int undo_entry(struct session *session, const struct journal_entry *entry
 	return err_set(err, -EUCLEAN, "a journal entry of no known kind");
 }
 
-int undo_run(struct session *session, const struct journal *journal, uint32_t from,
-	struct err *err)
+static int undo_kind(struct session *session, const struct journal *journal, uint32_t from,
+	bool domains, struct err *err)
 {
 	int rc = 0;
 
-	for (uint32_t i = journal_count(journal); rc == 0 && i > from; i--)
-		rc = undo_entry(session, journal_entry(journal, i - 1), err);
+	for (uint32_t i = journal_count(journal); rc == 0 && i > from; i--) {
+		const struct journal_entry *entry = journal_entry(journal, i - 1);
+
+		if ((entry->kind == JOURNAL_DOMAIN) == domains)
+			rc = undo_entry(session, entry, err);
+	}
 	return rc;
+}
+
+/* Domains were defined last, wherever their lines stand: they go first. */
+int undo_run(struct session *session, const struct journal *journal, uint32_t from,
+	struct err *err)
+{
+	int rc = undo_kind(session, journal, from, true, err);
+
+	return rc == 0 ? undo_kind(session, journal, from, false, err) : rc;
 }

@@ -32,6 +32,7 @@ struct journal {
 	int fd;
 	char name[ID_TEXT + sizeof(JOURNAL_SUFFIX)];
 	uint64_t end; /* of the last whole line; what lies behind is a failed append */
+	char *noted;  /* lines not in the file yet */
 	struct journal_entry *entries;
 	uint32_t n_entries, n_allocated;
 };
@@ -43,6 +44,7 @@ void journal_close(struct journal *journal)
 	close_fd(&journal->fd);
 	close_fd(&journal->dirfd);
 	journal_entries_free(journal->entries, journal->n_entries);
+	free(journal->noted);
 	free(journal);
 }
 
@@ -163,7 +165,18 @@ static char *copy(const char *text)
 	return text ? strdup(text) : NULL;
 }
 
-int journal_add(struct journal *journal, enum journal_kind kind, const char *name,
+static int note_line(struct journal *journal, const char *line)
+{
+	char *noted;
+
+	if (asprintf(&noted, "%s%s", journal->noted ? journal->noted : "", line) < 0)
+		return -ENOMEM;
+	free(journal->noted);
+	journal->noted = noted;
+	return 0;
+}
+
+int journal_note(struct journal *journal, enum journal_kind kind, const char *name,
 	const char *more, uint64_t dev, uint64_t ino, struct err *err)
 {
 	struct journal_entry entry = {
@@ -172,12 +185,28 @@ int journal_add(struct journal *journal, enum journal_kind kind, const char *nam
 	int rc = journal_line(&entry, &line);
 
 	if (rc == 0)
-		rc = append(journal, line);
+		rc = note_line(journal, line);
 	if (rc == 0)
 		rc = remember(journal, &entry);
 	free(entry.name);
 	free(entry.more);
 	return rc < 0 ? err_sys(err, rc, "cannot write the journal of this run") : 0;
+}
+
+int journal_sync(struct journal *journal, struct err *err)
+{
+	AUTO_FREE char *noted = steal_ptr(&journal->noted);
+	int rc = noted ? append(journal, noted) : 0;
+
+	return rc < 0 ? err_sys(err, rc, "cannot write the journal of this run") : 0;
+}
+
+int journal_add(struct journal *journal, enum journal_kind kind, const char *name,
+	const char *more, uint64_t dev, uint64_t ino, struct err *err)
+{
+	int rc = journal_note(journal, kind, name, more, dev, ino, err);
+
+	return rc == 0 ? journal_sync(journal, err) : rc;
 }
 
 uint32_t journal_count(const struct journal *journal)

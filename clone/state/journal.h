@@ -60,7 +60,13 @@ struct journal;
 /* Begin a journal in the store's journal/ directory, locked. */
 int journal_begin(int store_dirfd, struct journal **ret_journal, struct err *err);
 
-/* Append, durable when it returns. */
+/* Note an entry; it is in the file, durably, once journal_sync() or the next
+ * journal_add() returned. For several things that are about to be made. */
+int journal_note(struct journal *journal, enum journal_kind kind, const char *name,
+	const char *more, uint64_t dev, uint64_t ino, struct err *err);
+int journal_sync(struct journal *journal, struct err *err);
+
+/* Both: append, durable when it returns. */
 int journal_add(struct journal *journal, enum journal_kind kind, const char *name,
 	const char *more, uint64_t dev, uint64_t ino, struct err *err);
 

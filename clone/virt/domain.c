@@ -43,8 +43,7 @@ static int describe(virDomainPtr handle, struct virt_domain *ret_domain, struct 
 	const char *name = virDomainGetName(handle);
 
 	domain.xml = virDomainGetXMLDesc(handle, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);
-	if (!name || !domain.xml || virDomainGetUUIDString(handle, domain.uuid) < 0 ||
-		ask_state(handle, &domain) < 0) {
+	if (!name || !domain.xml || virDomainGetUUIDString(handle, domain.uuid) < 0) {
 		int rc = virt_fault(err, "cannot read the domain %s", name ? name : "");
 
 		virt_domain_clear(&domain);
@@ -57,6 +56,17 @@ static int describe(virDomainPtr handle, struct virt_domain *ret_domain, struct 
 	}
 	*ret_domain = domain;
 	return 0;
+}
+
+static int describe_one(virDomainPtr handle, struct virt_domain *ret_domain, struct err *err)
+{
+	int rc = describe(handle, ret_domain, err);
+
+	if (rc == 0 && ask_state(handle, ret_domain) < 0) {
+		rc = virt_fault(err, "cannot read the domain %s", ret_domain->name);
+		virt_domain_clear(ret_domain);
+	}
+	return rc;
 }
 
 static bool is_id(const char *text, int *ret_id)
@@ -105,7 +115,7 @@ int virt_lookup(struct virt *virt, const char *domain, struct virt_domain *ret_d
 {
 	AUTO_DOMAIN virDomainPtr handle = find(virt, domain);
 
-	return handle ? describe(handle, ret_domain, err) : no_domain(virt, domain, err);
+	return handle ? describe_one(handle, ret_domain, err) : no_domain(virt, domain, err);
 }
 
 int virt_lookup_uuid(struct virt *virt, const char *uuid, struct virt_domain *ret_domain,
@@ -113,7 +123,7 @@ int virt_lookup_uuid(struct virt *virt, const char *uuid, struct virt_domain *re
 {
 	AUTO_DOMAIN virDomainPtr handle = virDomainLookupByUUIDString(virt->conn, uuid);
 
-	return handle ? describe(handle, ret_domain, err) : no_domain(virt, uuid, err);
+	return handle ? describe_one(handle, ret_domain, err) : no_domain(virt, uuid, err);
 }
 
 int virt_name_taken(struct virt *virt, const char *name, struct err *err)
@@ -127,13 +137,48 @@ int virt_name_taken(struct virt *virt, const char *name, struct err *err)
 	return rc == -ENOENT ? 0 : rc;
 }
 
-static int describe_all(virDomainPtr *handles, int count, struct virt_domain *domains,
-	uint32_t *ret_count, struct err *err)
+/* Domains as libvirt lists them. */
+struct handles {
+	virDomainPtr *domain;
+	int count;
+};
+
+static void handles_free(struct handles *handles)
+{
+	for (int i = 0; i < handles->count; i++)
+		virDomainFree(handles->domain[i]);
+	free(handles->domain);
+}
+
+static int handles_list(struct virt *virt, unsigned int flags, struct handles *handles)
+{
+	handles->count = virConnectListAllDomains(virt->conn, &handles->domain, flags);
+	return handles->count;
+}
+
+static bool handles_have(const struct handles *handles, const char *uuid)
+{
+	for (int i = 0; i < handles->count; i++) {
+		char other[VIR_UUID_STRING_BUFLEN];
+
+		if (virDomainGetUUIDString(handles->domain[i], other) == 0 &&
+			strcmp(other, uuid) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Three questions for each of N domains would be 3N calls; two lists, of the
+ * few that differ, tell the same, and the handle knows a running one's id. */
+static int describe_all(const struct handles *all, const struct handles *transient,
+	const struct handles *saved, struct virt_domain *domains, uint32_t *ret_count,
+	struct err *err)
 {
 	uint32_t n = 0;
 
-	for (int i = 0; i < count; i++) {
-		int rc = describe(handles[i], &domains[n], err);
+	for (int i = 0; i < all->count; i++) {
+		struct virt_domain *domain = &domains[n];
+		int rc = describe(all->domain[i], domain, err);
 
 		if (rc == -ENOENT)
 			continue; /* vanished since it was listed */
@@ -141,6 +186,10 @@ static int describe_all(virDomainPtr *handles, int count, struct virt_domain *do
 			virt_list_free(domains, n);
 			return rc;
 		}
+		domain->id = (int)virDomainGetID(all->domain[i]);
+		domain->active = domain->id >= 0;
+		domain->persistent = !handles_have(transient, domain->uuid);
+		domain->managed_save = handles_have(saved, domain->uuid);
 		n++;
 	}
 	*ret_count = n;
@@ -150,19 +199,20 @@ static int describe_all(virDomainPtr *handles, int count, struct virt_domain *do
 int virt_list(struct virt *virt, struct virt_domain **ret_domains, uint32_t *ret_count,
 	struct err *err)
 {
-	virDomainPtr *handles = NULL;
+	AUTO(handles_free) struct handles all = {0};
+	AUTO(handles_free) struct handles transient = {0};
+	AUTO(handles_free) struct handles saved = {0};
 	struct virt_domain *domains;
-	int count = virConnectListAllDomains(virt->conn, &handles, 0);
 	int rc;
 
-	if (count < 0)
+	if (handles_list(virt, 0, &all) < 0 ||
+		handles_list(virt, VIR_CONNECT_LIST_DOMAINS_TRANSIENT, &transient) < 0 ||
+		handles_list(virt, VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE, &saved) < 0)
 		return virt_fault(err, "cannot list the domains of %s", virt->uri);
-	domains = calloc((size_t)count + 1, sizeof(*domains));
-	rc = domains ? describe_all(handles, count, domains, ret_count, err)
-		     : err_sys(err, -ENOMEM, "cannot list the domains");
-	for (int i = 0; i < count; i++)
-		virDomainFree(handles[i]);
-	free(handles);
+	domains = calloc((size_t)all.count + 1, sizeof(*domains));
+	if (!domains)
+		return err_sys(err, -ENOMEM, "cannot list the domains");
+	rc = describe_all(&all, &transient, &saved, domains, ret_count, err);
 	if (rc == 0)
 		*ret_domains = domains;
 	return rc;
