@@ -82,14 +82,12 @@ static void apply_alloc(struct image *image, const struct op *op)
 		image_resize(image, op->node, op->off + op->len);
 }
 
+/* A rename that is durable has taken its file along, whatever became of the
+ * names that it had before. */
 static void apply_rename(struct image *image, const struct op *op)
 {
-	uint32_t node = image_walk(image, op->dir, op->name);
-
-	if (node == IMAGE_NONE)
-		return; /* its making is what was lost */
-	image_link(image, op->to_dir, op->to_name, node);
-	image_unlink(image, op->dir, op->name);
+	image_unlink_node(image, op->node);
+	image_link(image, op->to_dir, op->to_name, op->node);
 }
 
 static void apply(struct image *image, const struct op *op, size_t i, const struct gaps *gaps)

@@ -142,6 +142,18 @@ void image_unlink(struct image *image, uint32_t dir, const char *name)
 	*entry = parent->entries[--parent->n_entries];
 }
 
+void image_unlink_node(struct image *image, uint32_t number)
+{
+	for (uint32_t dir = 0; dir < image->n_nodes; dir++) {
+		struct image_node *node = &image->nodes[dir];
+
+		for (size_t k = node->n_entries; k-- > 0;) {
+			if (node->entries[k].node == number)
+				image_unlink(image, dir, node->entries[k].name);
+		}
+	}
+}
+
 static void hold(struct image_node *node, uint64_t end)
 {
 	size_t held;

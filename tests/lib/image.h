@@ -49,6 +49,7 @@ uint32_t image_add_node(struct image *image, bool is_dir);
 /* What had that name loses it. */
 void image_link(struct image *image, uint32_t dir, const char *name, uint32_t node);
 void image_unlink(struct image *image, uint32_t dir, const char *name);
+void image_unlink_node(struct image *image, uint32_t node); /* all its names */
 
 void image_write(struct image *image, uint32_t node, const void *data, size_t len, uint64_t off);
 void image_zero(struct image *image, uint32_t node, uint64_t off, uint64_t len);

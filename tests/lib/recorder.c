@@ -350,3 +350,23 @@ const struct image *recorder_start(const struct recorder *rec)
 {
 	return rec->start;
 }
+
+void recorder_print(const struct recorder *rec, size_t end)
+{
+	static const char *const kinds[] = {
+		"create", "mkdir", "rename", "unlink", "write", "alloc", "resize", "sync"};
+
+	for (size_t i = 0; i < end && i < rec->n_ops; i++) {
+		const struct op *op = &rec->ops[i];
+
+		fprintf(stderr, "  %3zu %-6s node %u", i, kinds[op->kind], op->node);
+		if (op->name)
+			fprintf(stderr, " %u/%s", op->dir, op->name);
+		if (op->to_name)
+			fprintf(stderr, " to %u/%s", op->to_dir, op->to_name);
+		if (op->kind >= OP_WRITE && op->kind <= OP_RESIZE)
+			fprintf(stderr, " %llu+%llu", (unsigned long long)op->off,
+				(unsigned long long)op->len);
+		fputc('\n', stderr);
+	}
+}

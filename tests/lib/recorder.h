@@ -51,6 +51,8 @@ int recorder_open_root(struct recorder *recorder);
 /* Operations so far: a mark to compare prefixes with. */
 size_t recorder_length(struct recorder *recorder);
 const struct op *recorder_op(const struct recorder *recorder, size_t i);
+/* One line per operation below end, on standard error. */
+void recorder_print(const struct recorder *recorder, size_t end);
 const struct image *recorder_start(const struct recorder *recorder);
 
 #endif
