@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "fs/base/base.h"
+#include "fs/base/raw.h"
 #include "fs/util/round.h"
 #include "tests/lib/scratch.h"
 
@@ -312,6 +313,21 @@ static void test_read(void **state)
 	base_release(base);
 }
 
+/* Cut short under a reader whom no lease has warned: an error, never zeros. */
+static void test_cut_short(void **state)
+{
+	struct raw raw;
+	char buf[4096];
+
+	assert_int_equal(raw_open(path, &raw, NULL), 0);
+	assert_int_equal(truncate(path, 8192), 0);
+	assert_int_equal(raw_read(&raw, buf, sizeof(buf), 8192, false), -EIO);
+	assert_int_equal(raw_read(&raw, buf, sizeof(buf), 6000, false), -EIO);
+	assert_int_equal(raw_read(&raw, buf, sizeof(buf), 4096, false), 0);
+	assert_int_equal(raw_read(&raw, buf, sizeof(buf), SIZE, false), 0);
+	close(raw.fd);
+}
+
 /* Not in the page cache: the fast way says so and the slow way brings it. */
 static void test_read_uncached(void **state)
 {
@@ -408,6 +424,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bad_identity, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_touched_while_held, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_read, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_cut_short, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_read_uncached, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_holes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_one_hole, set_up, tear_down),

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +31,11 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
+	char mounted[SCRATCH_PATH_MAX];
+
+	disk_abandon(rig.disk);
+	rig.disk = NULL;
+	umount2(scratch_path(mounted, "mnt"), MNT_DETACH);
 	rig_end(&rig);
 	return 0;
 }
@@ -165,6 +171,38 @@ static void test_long_data(void **state)
 	expect_no_data(len);
 }
 
+/* ---- a base whose file system has blocks of 1 KiB ---- */
+
+/* A 4 KiB block with data anywhere in it is data. */
+static void test_small_extents(void **state)
+{
+	int fd;
+
+	if (geteuid() != 0)
+		skip();
+	rig_start(&rig, 32 * B, content, 32 * B, 32 * B);
+	disk_abandon(rig.disk);
+	rig.disk = NULL;
+	if (scratch_run(NULL, "cd %s && truncate -s 8M fs && mkfs.ext4 -q -b 1024 fs && mkdir mnt && "
+			      "mount -o loop fs mnt >/dev/null 2>&1",
+		    scratch_dir()) != 0)
+		skip();
+	scratch_file(scratch_path(rig.base, "mnt/base.raw"), "", 0, 32 * B);
+	fd = open(rig.base, O_WRONLY | O_CLOEXEC);
+	assert_int_equal(pwrite(fd, content, 1024, 3 * B + 2048), 1024);
+	assert_int_equal(pwrite(fd, content, 1024, 9 * B - 1024), 1024);
+	assert_int_equal(pwrite(fd, content, 1024, 9 * B), 1024);
+	assert_int_equal(fsync(fd), 0);
+	close(fd);
+	rig_open(&rig);
+	expect_data(0, 3 * B);
+	expect_data(3 * B + 10, 3 * B + 10);
+	expect_hole(3 * B, 4 * B);
+	expect_data(4 * B, 8 * B);
+	expect_hole(8 * B, 10 * B);
+	expect_no_data(10 * B);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -173,6 +211,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_odd_end, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_huge, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_long_data, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_small_extents, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
