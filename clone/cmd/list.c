@@ -1,18 +1,33 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The verb `list`: a line per clone. */
 #include <errno.h>
+#include <stdio.h>
 
 #include "clone/cmd/output.h"
 #include "clone/cmd/verb.h"
 #include "clone/plan/inventory.h"
 #include "fs/util/size.h"
 
+#define STATE_TEXT 64
+
+/* The state, and how far a hydrate has come that did not come to its end. */
+static const char *state_of(const json_t *clone, char text[static STATE_TEXT])
+{
+	const char *state = member_text(clone, "state", "?");
+	const char *hydrate = member_text(clone, "hydrate", NULL);
+
+	if (!hydrate)
+		return state;
+	snprintf(text, STATE_TEXT, "%s, hydrate: %s", state, hydrate);
+	return text;
+}
+
 static int add_line(struct output_table *table, const json_t *clone)
 {
-	char size[SIZE_TEXT], delta[SIZE_TEXT], created[SIZE_TEXT];
+	char size[SIZE_TEXT], delta[SIZE_TEXT], created[SIZE_TEXT], state[STATE_TEXT];
 	const char *const cells[] = {
 		member_text(clone, "name", "?"),
-		member_text(clone, "state", "?"),
+		state_of(clone, state),
 		size_format(member_number(clone, "size_bytes"), size),
 		size_format(member_number(clone, "delta_bytes"), delta),
 		date_format((int64_t)member_number(clone, "created"), created),

@@ -20,7 +20,7 @@ static int remove_one(struct cmd *cmd, const char *name, json_t **ret_result, st
 	int rc = remove_clone(cmd->session, name, &how, err);
 
 	*ret_result = json_pack("{s:b}", "removed", !rc && !how.dry_run);
-	if (!rc && !cmd->args.json && !cmd->args.quiet)
+	if (!rc && !cmd->args.json)
 		printf("%s: %s\n", name, how.dry_run ? "would be removed" : "removed");
 	return rc;
 }

@@ -18,9 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "clone/plan/users.h"
+#include "clone/plan/view.h"
 #include "clone/state/paths.h"
-#include "clone/virt/virt.h"
 #include "fs/ctl/ctl.h"
 #include "fs/store/store.h"
 #include "fs/util/cleanup.h"
@@ -326,7 +325,7 @@ int service_where(struct session *session, char **ret_mountpoint, struct err *er
 
 /* ---- stopping ---- */
 
-static int refuse_users(const struct disk_user *user, struct err *err)
+static int refuse_user(const struct disk_user *user, struct err *err)
 {
 	err_set(err, -EBUSY, "domain %s is running on disk %s of clone %s", user->domain,
 		user->target, user->clone);
@@ -334,22 +333,19 @@ static int refuse_users(const struct disk_user *user, struct err *err)
 	return -EBUSY;
 }
 
-/* libvirt out of reach is no reason to refuse: the daemon knows open disks too. */
-static int check_users(struct session *session, const char *mountpoint, struct err *err)
+/* Guests that hang lost their disks already. libvirt out of reach is no reason
+ * to refuse: the daemon, which is asked next, counts open disks itself. */
+static int check_users(struct session *session, struct err *err)
 {
-	struct virt_domain *domains = NULL;
-	struct disk_user *users = NULL;
-	uint32_t n_domains = 0, n_users = 0;
-	struct virt *virt;
-	int rc = 0;
+	struct view view;
+	int rc = view_load(session, &view, err);
 
-	if (session_need_virt(session, &virt, NULL) ||
-		virt_list(virt, &domains, &n_domains, NULL))
-		return 0;
-	if (!users_find(domains, n_domains, mountpoint, &users, &n_users) && n_users)
-		rc = refuse_users(&users[0], err);
-	users_free(users, n_users);
-	virt_list_free(domains, n_domains);
+	if (rc)
+		return rc;
+	for (uint32_t i = 0; !rc && i < view.n_users; i++)
+		if (!view_user_hangs(&view, &view.users[i]))
+			rc = refuse_user(&view.users[i], err);
+	view_clear(&view);
 	return rc;
 }
 
@@ -373,7 +369,7 @@ static int stop(struct session *session, struct store *store, struct ctl *ctl, s
 
 	rc = daemon_mountpoint(ctl, &mountpoint, err);
 	if (!rc)
-		rc = check_users(session, mountpoint, err);
+		rc = check_users(session, err);
 	if (!rc)
 		rc = ctl_stop(ctl, err);
 	return rc ? rc : await_gone(store, mountpoint, err);

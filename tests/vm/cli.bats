@@ -185,6 +185,8 @@ daemon_pid() { lazyclone --json status | jq -r .daemon.pid; }
 	[[ $stderr == *"clearing the dead mount at $VM_MOUNT"* ]]
 	# The daemon is back; the guest's open file is not.
 	has_state "$clone" hangs
+	lazyclone umount
+	lazyclone mount
 	lazyclone status | grep -F "virsh destroy $clone; virsh start $clone"
 	virsh destroy "$clone"
 	tiny_start "$clone"
@@ -237,6 +239,28 @@ daemon_pid() { lazyclone --json status | jq -r .daemon.pid; }
 	[ "$stderr" = "" ]
 	cmp "$base" "$(jq -r '.[0].images[0]' <<<"$output")"
 	[[ $(jq -r '.[0].images[0]' <<<"$output") == "$VM_DIR/to/"* ]]
+}
+
+@test "the manual and the completion know every verb and option" {
+	local verb option
+	for verb in $(lazyclone help | sed -n 's/^  \([a-z]*\)  *[a-z].*/\1/p'); do
+		grep -qE "^\.It Cm $verb( |\$)" "$VM_ROOT/clone/cmd/lazyclone.1"
+		for option in $(lazyclone help "$verb" | grep -oE -- '--[a-z-]+ ' | sort -u); do
+			grep -qF -- "Fl -${option#--}" <(sed 's/$/ /' "$VM_ROOT/clone/cmd/lazyclone.1")
+		done
+	done
+	# shellcheck source=contrib/lazyclone.bash-completion
+	. "$VM_ROOT/contrib/lazyclone.bash-completion"
+	COMP_WORDS=(lazyclone "") COMP_CWORD=1
+	_lazyclone
+	[ "$(printf '%s\n' "${COMPREPLY[@]}" | sort)" = \
+		"$(lazyclone help | sed -n 's/^  \([a-z]*\)  *[a-z].*/\1/p' | sort)" ]
+	COMP_WORDS=(lazyclone info "$web-cl") COMP_CWORD=2
+	_lazyclone
+	[ "${COMPREPLY[*]}" = "$web-clone1" ]
+	COMP_WORDS=(lazyclone hydrate --t) COMP_CWORD=2
+	_lazyclone
+	[ "${COMPREPLY[*]}" = --to ]
 }
 
 @test "doctor finds what is wrong" {
