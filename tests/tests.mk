@@ -43,7 +43,7 @@ check-san:
 	+$(Q)$(MAKE) --no-print-directory D=asan check-unit check-model-short fuzz-seeds
 	+$(Q)$(MAKE) --no-print-directory D=tsan check-unit
 
-demo: deps
+demo:
 	+$(Q)$(TEST_ENV) MAKE='$(MAKE)' contrib/demo
 
 demo-clean:
