@@ -17,8 +17,8 @@ static int differs(struct err *err, const char *what, const char *have, const ch
 		want ?: "");
 }
 
-static int check_identity(const struct xml_domain *domain, const struct xml_request *request,
-	struct err *err)
+static int check_identity(
+	const struct xml_domain *domain, const struct xml_request *request, struct err *err)
 {
 	if (strcmp(domain->name, request->name) != 0)
 		return differs(err, "name", domain->name, request->name);
@@ -30,8 +30,8 @@ static int check_identity(const struct xml_domain *domain, const struct xml_requ
 	return 0;
 }
 
-static int check_macs(const struct xml_domain *domain, const struct xml_request *request,
-	struct err *err)
+static int check_macs(
+	const struct xml_domain *domain, const struct xml_request *request, struct err *err)
 {
 	if (domain->n_macs != request->n_macs)
 		return err_set(err, -EREMOTEIO, "interfaces: libvirt made %u, not %u",
@@ -42,8 +42,8 @@ static int check_macs(const struct xml_domain *domain, const struct xml_request 
 	return 0;
 }
 
-static int check_disk(const xmlNode *root, const struct xml_new_disk *new, bool labelled,
-	struct err *err)
+static int check_disk(
+	const xmlNode *root, const struct xml_new_disk *new, bool labelled, struct err *err)
 {
 	const xmlNode *disk = scan_find_disk(root, new->target);
 	const char *path = disk ? disk_source_path(disk) : NULL;

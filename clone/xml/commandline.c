@@ -7,13 +7,13 @@
 #include "clone/xml/tree.h"
 
 /* Images, ports and addresses, by the keys and options that QEMU gives them. */
-static const char *const needles[] = { "file=", "filename", "path=", "hostfwd", "mac=",
-	"guest-cid=", "server=on", ",server", "uuid=", "-drive", "-blockdev", "-hd", "-mtdblock",
-	"-pflash", "-sd", "-fd", "-gdb", "-incoming", "-cdrom" };
+static const char *const needles[] = {"file=", "filename", "path=", "hostfwd",
+	"mac=", "guest-cid=", "server=on", ",server", "uuid=", "-drive", "-blockdev", "-hd",
+	"-mtdblock", "-pflash", "-sd", "-fd", "-gdb", "-incoming", "-cdrom"};
 
 /* The argument after one of these is only read. */
-static const char *const readers[] = { "-fw_cfg", "-bios", "-kernel", "-initrd", "-dtb",
-	"-acpitable", "-smbios", "-L", "-append", "-option-rom" };
+static const char *const readers[] = {"-fw_cfg", "-bios", "-kernel", "-initrd", "-dtb",
+	"-acpitable", "-smbios", "-L", "-append", "-option-rom"};
 
 static bool is_read_only(const xmlNode *argument)
 {
@@ -55,7 +55,7 @@ static bool has_word(const char *value, const char *name)
 static bool names_the_source(const xmlNode *argument, const char *value)
 {
 	const xmlNode *root = xmlDocGetRootElement(argument->doc);
-	static const char *const names[] = { "name", "uuid" };
+	static const char *const names[] = {"name", "uuid"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		const xmlNode *node = node_child(root, names[i]);

@@ -20,11 +20,11 @@ const char *disk_target(const xmlNode *disk)
 const char *disk_source_path(const xmlNode *disk)
 {
 	static const char *const attr_of[][2] = {
-		{ "file", "file" },
-		{ "block", "dev" },
-		{ "dir", "dir" },
-		{ "vhostuser", "path" },
-		{ "vhostvdpa", "dev" },
+		{"file", "file"},
+		{"block", "dev"},
+		{"dir", "dir"},
+		{"vhostuser", "path"},
+		{"vhostvdpa", "dev"},
 	};
 	const xmlNode *source = node_child(disk, "source");
 	const char *type = disk_type(disk);
@@ -135,8 +135,8 @@ int new_disk_check(const struct xml_new_disk *new, struct err *err)
 {
 	if (text_is_given(new->path) && new->path[0] == '/')
 		return 0;
-	return err_set(err, -EINVAL, "disk %s: its path is not absolute, plain UTF-8 text",
-		new->target);
+	return err_set(
+		err, -EINVAL, "disk %s: its path is not absolute, plain UTF-8 text", new->target);
 }
 
 static const struct xml_new_disk *find_new(const struct xml_request *request, const char *target)

@@ -13,13 +13,13 @@
 static const struct {
 	const char *name, *value;
 } ours[] = {
-	{ "type", "raw" },
-	{ "cache", "none" },
-	{ "io", "native" },
-	{ "discard", "unmap" },
-	{ "detect_zeroes", "off" },
-	{ "error_policy", "stop" },
-	{ "rerror_policy", "stop" },
+	{"type", "raw"},
+	{"cache", "none"},
+	{"io", "native"},
+	{"discard", "unmap"},
+	{"detect_zeroes", "off"},
+	{"error_policy", "stop"},
+	{"rerror_policy", "stop"},
 };
 
 #define N_OURS (sizeof(ours) / sizeof(ours[0]))
@@ -138,8 +138,8 @@ static bool same_meaning(const char *name, const char *want, const char *have)
 	return strcmp(want, have) == 0;
 }
 
-int driver_restored(const xmlNode *disk, const char *recorded, const char **ret_wrong,
-	struct err *err)
+int driver_restored(
+	const xmlNode *disk, const char *recorded, const char **ret_wrong, struct err *err)
 {
 	AUTO_DOC xmlDoc *doc = NULL;
 	const xmlNode *driver = node_child(disk, "driver");

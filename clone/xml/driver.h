@@ -18,7 +18,7 @@ const char *driver_unset(const xmlNode *disk);
 int driver_restore(xmlNode *disk, const char *recorded, struct err *err);
 
 /* NULL if our attributes are as recorded, else the name of one that is not. */
-int driver_restored(const xmlNode *disk, const char *recorded, const char **ret_wrong,
-	struct err *err);
+int driver_restored(
+	const xmlNode *disk, const char *recorded, const char **ret_wrong, struct err *err);
 
 #endif

@@ -6,8 +6,7 @@
 #include "clone/xml/nouns.h"
 #include "clone/xml/tree.h"
 
-static int replace_text(
-	struct rewrite *rewrite, xmlNode *node, const char *what, const char *to)
+static int replace_text(struct rewrite *rewrite, xmlNode *node, const char *what, const char *to)
 {
 	AUTO_FREE char *from = NULL;
 	int rc = node_text(node, &from);

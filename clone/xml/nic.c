@@ -8,8 +8,8 @@
 
 bool nic_type_unknown(const xmlNode *nic, const char *arg)
 {
-	static const char *const known[] = { "network", "bridge", "user", "direct", "ethernet",
-		"internal", "null", "mcast", "client" };
+	static const char *const known[] = {"network", "bridge", "user", "direct", "ethernet",
+		"internal", "null", "mcast", "client"};
 	const char *type = node_attr(nic, "type");
 
 	for (size_t i = 0; type && i < sizeof(known) / sizeof(known[0]); i++)
@@ -57,7 +57,7 @@ int nic_rewrite(struct rewrite *rewrite, xmlNode *nic)
  * are shared on purpose. */
 int nic_port_rewrite(struct rewrite *rewrite, xmlNode *parameters)
 {
-	static const char *const ids[] = { "interfaceid", "instanceid" };
+	static const char *const ids[] = {"interfaceid", "instanceid"};
 	int rc = 0;
 
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]) && rc == 0; i++) {

@@ -12,7 +12,7 @@
 bool when_attr(const xmlNode *node, const char *arg);
 bool when_has_attr(const xmlNode *node, const char *arg);  /* attribute's name */
 bool when_has_child(const xmlNode *node, const char *arg); /* element's name */
-bool when_empty(const xmlNode *node, const char *arg);     /* no text in it */
+bool when_empty(const xmlNode *node, const char *arg);	   /* no text in it */
 
 const char *type_name(const xmlNode *node); /* its type attribute */
 

@@ -25,11 +25,10 @@
 
 static bool is_ours(const xmlNode *node)
 {
-	return node->ns && strcmp((const char *)node->ns->href, XML_NAMESPACE) == 0 &&
-	       strcmp((const char *)node->name, "clone") == 0;
+	return node->ns && strcmp((const char *)node->ns->href, XML_NAMESPACE) == 0;
 }
 
-xmlNode *provenance_find(const xmlNode *root)
+static xmlNode *first_of_ours(const xmlNode *root)
 {
 	const xmlNode *metadata = node_child(root, "metadata");
 	xmlNode *node = metadata ? node_first(metadata) : NULL;
@@ -39,13 +38,30 @@ xmlNode *provenance_find(const xmlNode *root)
 	return node;
 }
 
+xmlNode *provenance_find(const xmlNode *root)
+{
+	xmlNode *node = first_of_ours(root);
+
+	while (node && !(is_ours(node) && strcmp((const char *)node->name, "clone") == 0))
+		node = node_next(node);
+	return node;
+}
+
+/* Whatever else we once wrote there speaks of the source, or of a clone that
+ * is none any more. */
+static void drop_ours(const xmlNode *root)
+{
+	xmlNode *node;
+
+	while ((node = first_of_ours(root)))
+		node_drop(node);
+}
+
 void provenance_drop(xmlNode *root)
 {
 	xmlNode *metadata = node_child(root, "metadata");
-	xmlNode *node;
 
-	while ((node = provenance_find(root)))
-		node_drop(node);
+	drop_ours(root);
 	if (metadata && !metadata->children)
 		node_drop(metadata);
 }
@@ -86,8 +102,7 @@ int provenance_put(xmlNode *root, const struct xml_request *request)
 	xmlNs *ns;
 	int rc;
 
-	while ((node = provenance_find(root)))
-		node_drop(node);
+	drop_ours(root);
 	rc = need_metadata(root, &metadata);
 	if (rc == 0)
 		rc = node_add_last(metadata, "clone", &node);
@@ -133,7 +148,7 @@ static int read_all(const xmlNode *node, struct xml_provenance *provenance)
 
 int xml_provenance(const char *xml, struct xml_provenance *ret_provenance)
 {
-	struct xml_provenance provenance = { 0 };
+	struct xml_provenance provenance = {0};
 	AUTO_DOC xmlDoc *doc = NULL;
 	const xmlNode *root, *node;
 	int rc = tree_parse(xml, "domain", &doc, NULL);

@@ -18,8 +18,8 @@ static xmlNode *find_terminator(const xmlNode *disk)
 	return node && !node_attr(node, "type") && !node_first(node) ? node : NULL;
 }
 
-static int find_file_disk(const xmlNode *root, const char *target, xmlNode **ret_disk,
-	struct err *err)
+static int find_file_disk(
+	const xmlNode *root, const char *target, xmlNode **ret_disk, struct err *err)
 {
 	xmlNode *disk = scan_find_disk(root, target);
 
@@ -84,7 +84,8 @@ static int check_disk(const xmlNode *root, const struct xml_new_disk *new, struc
 		return err_set(err, -EREMOTEIO, "disk %s: is on %s, not on %s", new->target,
 			path ?: "nothing", new->path);
 	if (disk_label(disk))
-		return err_set(err, -EREMOTEIO, "disk %s: still has lazyclone's label", new->target);
+		return err_set(
+			err, -EREMOTEIO, "disk %s: still has lazyclone's label", new->target);
 	rc = driver_restored(disk, new->driver, &wrong, err);
 	if (rc == 0 && wrong)
 		return err_set(err, -EREMOTEIO, "disk %s: driver attribute %s was not restored",
@@ -92,8 +93,8 @@ static int check_disk(const xmlNode *root, const struct xml_new_disk *new, struc
 	return rc;
 }
 
-int xml_check_restored(const char *defined_xml, const struct xml_restore_request *request,
-	struct err *err)
+int xml_check_restored(
+	const char *defined_xml, const struct xml_restore_request *request, struct err *err)
 {
 	AUTO_DOC xmlDoc *doc = NULL;
 	xmlNode *root;

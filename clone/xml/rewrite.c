@@ -24,23 +24,24 @@ void xml_changes_free(char **changes)
 static bool is_mac(const char *mac)
 {
 	for (int i = 0; i < XML_MAC_TEXT - 1; i++)
-		if (i % 3 == 2 ? mac[i] != ':' : !strchr("0123456789abcdefABCDEF", mac[i]) || !mac[i])
+		if (i % 3 == 2 ? mac[i] != ':'
+			       : !strchr("0123456789abcdefABCDEF", mac[i]) || !mac[i])
 			return false;
 	return mac[XML_MAC_TEXT - 1] == '\0';
 }
 
 static int check_texts(const struct xml_request *request, struct err *err)
 {
-	const char *const texts[] = { request->name, request->uuid, request->store,
-		request->source_name, request->source_uuid };
+	const char *const texts[] = {request->name, request->uuid, request->store,
+		request->source_name, request->source_uuid};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 		if (!text_is_given(texts[i]))
 			return err_set(err, -EINVAL,
 				"clone: a name or path is missing, or is not plain UTF-8 text");
 	if (!request->name[0] || strchr(request->name, '/'))
-		return err_set(err, -EINVAL, "clone: '%s' cannot be a domain's name",
-			request->name);
+		return err_set(
+			err, -EINVAL, "clone: '%s' cannot be a domain's name", request->name);
 	if (request->nvram && !text_is_given(request->nvram))
 		return err_set(err, -EINVAL, "clone: the NVRAM path is not plain UTF-8 text");
 	return 0;
@@ -55,8 +56,8 @@ static uint32_t count_cloned(const struct xml_domain *domain)
 	return count;
 }
 
-static int check_new_disk(const struct xml_domain *domain, const struct xml_new_disk *new,
-	struct err *err)
+static int check_new_disk(
+	const struct xml_domain *domain, const struct xml_new_disk *new, struct err *err)
 {
 	int rc = new_disk_check(new, err);
 
@@ -70,8 +71,8 @@ static int check_new_disk(const struct xml_domain *domain, const struct xml_new_
 
 /* Our caller's mistake, and the one that would cost a machine: libvirt takes a
  * known UUID as an order to replace that domain. */
-static int check_differs(const struct xml_domain *domain, const struct xml_request *request,
-	struct err *err)
+static int check_differs(
+	const struct xml_domain *domain, const struct xml_request *request, struct err *err)
 {
 	if (strcasecmp(domain->uuid, request->uuid) == 0)
 		return err_set(err, -EINVAL, "clone: its UUID is the source's own");
@@ -96,8 +97,8 @@ static bool has_twins(const struct xml_request *request)
 	return false;
 }
 
-static int check_request(const struct xml_domain *domain, const struct xml_request *request,
-	struct err *err)
+static int check_request(
+	const struct xml_domain *domain, const struct xml_request *request, struct err *err)
 {
 	int rc = check_texts(request, err);
 
@@ -115,8 +116,9 @@ static int check_request(const struct xml_domain *domain, const struct xml_reque
 		if (request->macs[i][0] && !is_mac(request->macs[i]))
 			return err_set(err, -EINVAL, "clone: a MAC address is malformed");
 	if (!request->nvram != !domain->nvram)
-		return err_set(err, -EINVAL, "clone: NVRAM is given for a source without it, or not "
-					     "given for one with it");
+		return err_set(err, -EINVAL,
+			"clone: NVRAM is given for a source without it, or not "
+			"given for one with it");
 	return check_differs(domain, request, err);
 }
 
@@ -143,8 +145,8 @@ static int rewrite_tree(xmlNode *root, struct rewrite *rewrite)
 	return rc < 0 ? rc : provenance_put(root, rewrite->request);
 }
 
-static int open_source(const char *xml, const struct xml_request *request, xmlDoc **ret_doc,
-	struct err *err)
+static int open_source(
+	const char *xml, const struct xml_request *request, xmlDoc **ret_doc, struct err *err)
 {
 	struct xml_domain *domain = NULL;
 	AUTO_DOC xmlDoc *doc = NULL;
@@ -168,7 +170,7 @@ static int open_source(const char *xml, const struct xml_request *request, xmlDo
 int xml_rewrite(const char *xml, const struct xml_request *request, char **ret_xml,
 	char ***ret_changes, struct err *err)
 {
-	struct rewrite rewrite = { .request = request };
+	struct rewrite rewrite = {.request = request};
 	AUTO_DOC xmlDoc *doc = NULL;
 	int rc = open_source(xml, request, &doc, err);
 

@@ -11,19 +11,20 @@
 #define CHARDEV "serial|parallel|console|channel|redirdev|smartcard"
 
 #define HINT_TWIN                                                                                  \
-	"two machines cannot use it at once: take it out of the source's definition (virsh edit), "    \
+	"two machines cannot use it at once: take it out of the source's definition (virsh "       \
+	"edit), "                                                                                  \
 	"or give the clone one of its own after cloning the rest"
 #define HINT_RAW "copy it into a raw image file (qemu-img convert -O raw) and use that"
 #define WHY_ARGUMENT "a path, port or identity of the source would be the same in both machines"
-#define HINT_PTY                                                                                \
-	"use type='pty' (a channel: a socket without a path) in the source, or take it out "         \
+#define HINT_PTY                                                                                   \
+	"use type='pty' (a channel: a socket without a path) in the source, or take it out "       \
 	"(virsh edit)"
-#define HINT_LISTEN                                                                                \
-	"use <listen type='socket'/> without a path: libvirt then names one per machine"
+#define HINT_LISTEN "use <listen type='socket'/> without a path: libvirt then names one per machine"
 #define HINT_SYSINFO                                                                               \
-	"take the entry out of the source's <sysinfo> (virsh edit): a clone needs its own, and "      \
+	"take the entry out of the source's <sysinfo> (virsh edit): a clone needs its own, and "   \
 	"libvirt gives it its UUID without an entry"
 
+/* clang-format off */
 const struct row rules[] = {
 	/* ---- identity ---- */
 	{ "name", REWRITTEN, .rewrite = name_rewrite },
@@ -258,5 +259,6 @@ const struct row rules[] = {
 		.why = WHY_ARGUMENT,
 		.hint = "take the property out of the source (virsh edit)" },
 };
+/* clang-format on */
 
 const size_t n_rules = sizeof(rules) / sizeof(rules[0]);

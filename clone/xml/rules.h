@@ -18,7 +18,7 @@
 #include "fs/util/err.h"
 
 enum rule {
-	KEPT,       /* the element stays; its children are looked at */
+	KEPT,	    /* the element stays; its children are looked at */
 	KEPT_WHOLE, /* it stays with all that is in it */
 	REWRITTEN,  /* row.rewrite changes it; its children are looked at */
 	DROPPED,    /* it goes, with all that is in it */
@@ -66,8 +66,7 @@ int rules_rewrite(xmlNode *root, struct rewrite *rewrite);
 void describe(const xmlNode *node, char *text, size_t size);
 
 /* Add a line for people. 0 or -ENOMEM. */
-int change_add(struct rewrite *rewrite, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+int change_add(struct rewrite *rewrite, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The same, "WHAT: ..." with WHAT from describe(). */
 int change_of(struct rewrite *rewrite, const xmlNode *node, const char *fmt, ...)

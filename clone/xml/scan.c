@@ -70,8 +70,8 @@ xmlNode *scan_find_disk(const xmlNode *root, const char *target)
 	return NULL;
 }
 
-static int count_devices(const xmlNode *root, const char *name, uint32_t max, uint32_t *ret_count,
-	struct err *err)
+static int count_devices(
+	const xmlNode *root, const char *name, uint32_t max, uint32_t *ret_count, struct err *err)
 {
 	const xmlNode *node = NULL;
 	uint32_t count = 0;
@@ -198,10 +198,10 @@ static int check_single(const xmlNode *parent, const char *const *names, struct 
 
 static int check_singles(const xmlNode *root, struct err *err)
 {
-	static const char *const in_domain[] = { "name", "uuid", "os", "genid", "metadata", NULL };
-	static const char *const in_os[] = { "nvram", "loader", NULL };
-	static const char *const in_disk[] = { "source", "driver", "target", "backingStore", NULL };
-	static const char *const in_nic[] = { "mac", "target", "source", NULL };
+	static const char *const in_domain[] = {"name", "uuid", "os", "genid", "metadata", NULL};
+	static const char *const in_os[] = {"nvram", "loader", NULL};
+	static const char *const in_disk[] = {"source", "driver", "target", "backingStore", NULL};
+	static const char *const in_nic[] = {"mac", "target", "source", NULL};
 	const xmlNode *node = NULL;
 	int rc = check_single(root, in_domain, err);
 

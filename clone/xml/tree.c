@@ -18,8 +18,8 @@ static const xmlChar *xs(const char *s)
 
 /* Without a DOCTYPE there are no entities but the predefined five, so nothing
  * can expand, fetch or hide. Parsing ends here, before anything is declared. */
-static void on_doctype(void *ctx, const xmlChar *name, const xmlChar *external_id,
-	const xmlChar *system_id)
+static void on_doctype(
+	void *ctx, const xmlChar *name, const xmlChar *external_id, const xmlChar *system_id)
 {
 	xmlParserCtxt *parser = ctx;
 
@@ -136,7 +136,8 @@ int tree_dump(xmlDoc *doc, char **ret_text)
 {
 	xmlBuffer *buffer = xmlBufferCreate();
 	xmlSaveCtxt *save =
-		buffer ? xmlSaveToBuffer(buffer, "UTF-8", XML_SAVE_NO_DECL | XML_SAVE_AS_XML) : NULL;
+		buffer ? xmlSaveToBuffer(buffer, "UTF-8", XML_SAVE_NO_DECL | XML_SAVE_AS_XML)
+		       : NULL;
 	bool saved = false;
 
 	if (save) {

@@ -11,7 +11,8 @@
 
 #define QEMU_NAMESPACE "http://libvirt.org/schemas/domain/qemu/1.0"
 #define DEFAULT_HINT                                                                               \
-	"lazyclone cannot clone this yet; take it out of the source's definition (virsh edit) first"
+	"lazyclone cannot clone this yet; take it out of the source's definition (virsh edit) "    \
+	"first"
 
 /* ---- which row ---- */
 
@@ -39,7 +40,8 @@ static bool one_of(const char *name, const char *alt, size_t len)
 static bool component_matches(const xmlNode *node, const char *part, size_t len)
 {
 	if (len > 5 && memcmp(part, "qemu:", 5) == 0)
-		return in_qemu_namespace(node) && one_of((const char *)node->name, part + 5, len - 5);
+		return in_qemu_namespace(node) &&
+		       one_of((const char *)node->name, part + 5, len - 5);
 	return !node->ns && one_of((const char *)node->name, part, len);
 }
 
@@ -172,7 +174,7 @@ static int refuse(const xmlNode *node, const struct row *row, struct err *err)
 
 static int refuse_unknown(const xmlNode *node, const char *why, struct err *err)
 {
-	const struct row row = { .why = why };
+	const struct row row = {.why = why};
 
 	return refuse(node, &row, err);
 }

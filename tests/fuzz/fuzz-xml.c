@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Any bytes as a domain's XML: never a crash, and what is accepted is really a clone. room: clone/xml */
+/* Any bytes as a domain's XML: no crash, and what is accepted is a clone. room: clone/xml */
 #include <assert.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@ static void insist(bool holds, const struct err *err)
 static void check_shared(const struct xml_domain *in, const char *out_xml)
 {
 	struct xml_domain *out = NULL;
-	struct err err = { 0 };
+	struct err err = {0};
 
 	insist(xml_scan(out_xml, &out, &err) == 0, &err);
 	for (uint32_t i = 0; i < out->n_disks; i++)
@@ -35,15 +35,15 @@ static void check_shared(const struct xml_domain *in, const char *out_xml)
 
 static void check_restore(const struct xml_domain *in, const char *out_xml)
 {
-	struct xml_new_disk disks[XML_DISKS_MAX] = { 0 };
-	struct xml_restore_request request = { 0, disks };
+	struct xml_new_disk disks[XML_DISKS_MAX] = {0};
+	struct xml_restore_request request = {0, disks};
 	AUTO_FREE char *text = NULL;
-	struct err err = { 0 };
+	struct err err = {0};
 
 	for (uint32_t i = 0; i < in->n_disks; i++)
 		if (in->disks[i].cloned)
-			disks[request.n_disks++] = (struct xml_new_disk){ in->disks[i].target,
-				"/srv/full.raw", in->disks[i].driver };
+			disks[request.n_disks++] = (struct xml_new_disk){
+				in->disks[i].target, "/srv/full.raw", in->disks[i].driver};
 	insist(xml_restore(out_xml, &request, &text, &err) == 0, &err);
 	insist(xml_check_restored(text, &request, &err) == 0, &err);
 }
@@ -53,7 +53,7 @@ static void check_clone(const char *xml, const struct xml_domain *in)
 	struct xml_provenance provenance;
 	struct golden golden;
 	AUTO_FREE char *out = NULL;
-	struct err err = { 0 };
+	struct err err = {0};
 
 	golden_request(xml, NULL, &golden);
 	if (xml_rewrite(xml, &golden.request, &out, NULL, &err) == 0) {
@@ -71,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	AUTO_FREE char *xml = strndup((const char *)data, size);
 	struct xml_domain *domain = NULL;
 	struct xml_provenance provenance;
-	struct err err = { 0 };
+	struct err err = {0};
 
 	if (!xml)
 		return 0;

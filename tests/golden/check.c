@@ -23,7 +23,7 @@ int main(int argc, char **argv)
 	AUTO_FREE char *lines = argc == 4 ? slurp(argv[3]) : NULL;
 	struct xml_restore_request restore;
 	struct golden golden;
-	struct err err = { 0 };
+	struct err err = {0};
 	int rc;
 
 	if (!defined || !source) {
@@ -31,7 +31,7 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	golden_request(source, lines, &golden);
-	restore = (struct xml_restore_request){ golden.request.n_disks, golden.disks };
+	restore = (struct xml_restore_request){golden.request.n_disks, golden.disks};
 	rc = golden.restore ? xml_check_restored(defined, &restore, &err)
 			    : xml_check(defined, &golden.request, &err);
 	if (rc < 0)

@@ -116,7 +116,7 @@ static void default_macs(const struct xml_domain *domain, struct golden *golden)
 			snprintf(golden->macs[i], XML_MAC_TEXT, "52:54:00:c1:%02x:%02x",
 				(i + 1) >> 8 & 0xff, (i + 1) & 0xff);
 	golden->request.n_macs = domain->n_macs;
-	golden->request.macs = (const char (*)[XML_MAC_TEXT])golden->macs;
+	golden->request.macs = (const char(*)[XML_MAC_TEXT])golden->macs;
 }
 
 static void set_disk(struct golden *golden, const char *target, char *value, bool driver)
@@ -137,12 +137,12 @@ static void set_key(struct golden *golden, const char *key, char *value, uint32_
 		const char *key;
 		const char **to;
 	} texts[] = {
-		{ "name", &request->name },
-		{ "uuid", &request->uuid },
-		{ "nvram", &request->nvram },
-		{ "store", &request->store },
-		{ "source", &request->source_name },
-		{ "source-uuid", &request->source_uuid },
+		{"name", &request->name},
+		{"uuid", &request->uuid},
+		{"nvram", &request->nvram},
+		{"store", &request->store},
+		{"source", &request->source_name},
+		{"source-uuid", &request->source_uuid},
 	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
@@ -201,7 +201,8 @@ void golden_request(const char *in_xml, const char *text, struct golden *ret_gol
 	request->created_sec = 1700000000;
 	request->dac_label = true;
 	if (from->nvram)
-		request->nvram = format("/var/lib/libvirt/qemu/nvram/%s_VARS.fd%s", request->name, "");
+		request->nvram =
+			format("/var/lib/libvirt/qemu/nvram/%s_VARS.fd%s", request->name, "");
 	default_disks(from, ret_golden);
 	default_macs(from, ret_golden);
 	xml_domain_free(domain);

@@ -59,12 +59,12 @@ static void test_survey_refuses_nothing(void **state)
 	static const struct {
 		const char *golden, *source;
 	} cases[] = {
-		{ "disk-block", "/dev/vg/data" },
-		{ "disk-dir", "/srv/dir" },
-		{ "disk-qcow2", "/srv/data.img" },
-		{ "disk-network", NULL },
-		{ "disk-volume", NULL },
-		{ "disk-cdrom-empty", NULL },
+		{"disk-block", "/dev/vg/data"},
+		{"disk-dir", "/srv/dir"},
+		{"disk-qcow2", "/srv/data.img"},
+		{"disk-network", NULL},
+		{"disk-volume", NULL},
+		{"disk-cdrom-empty", NULL},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -110,14 +110,14 @@ static char *many(const char *element, int count)
 
 static void test_counts_are_limited(void **state)
 {
-	static const char *const elements[] = { "<disk/>", "<interface/>" };
-	static const int limits[] = { XML_DISKS_MAX, XML_NICS_MAX };
+	static const char *const elements[] = {"<disk/>", "<interface/>"};
+	static const int limits[] = {XML_DISKS_MAX, XML_NICS_MAX};
 
 	for (int i = 0; i < 2; i++) {
 		AUTO_FREE char *fits = many(elements[i], limits[i]);
 		AUTO_FREE char *too_many = many(elements[i], limits[i] + 1);
 		struct xml_domain *domain = NULL;
-		struct err err = { 0 };
+		struct err err = {0};
 
 		assert_int_equal(xml_survey(fits, &domain, NULL), 0);
 		xml_domain_free(domain);
@@ -130,7 +130,7 @@ static void test_size_is_limited(void **state)
 {
 	char *xml = malloc(XML_TEXT_MAX + 2);
 	struct xml_domain *domain = NULL;
-	struct err err = { 0 };
+	struct err err = {0};
 
 	assert_non_null(xml);
 	memset(xml, ' ', XML_TEXT_MAX + 1);
@@ -154,7 +154,7 @@ static void test_messages_keep_secrets(void **state)
 	static const char xml[] = "<domain><name>x</name><devices>"
 				  "<graphics type='vnc' passwd='sesame&open;'/></devices></domain>";
 	struct xml_domain *domain = NULL;
-	struct err err = { 0 };
+	struct err err = {0};
 
 	assert_int_equal(xml_survey(xml, &domain, &err), -EINVAL);
 	assert_null(strstr(err.message, "sesame"));
@@ -166,7 +166,7 @@ static void test_messages_keep_secrets(void **state)
 static void expect_misfit(struct golden *golden, const char *in, const char *why)
 {
 	char *out = NULL;
-	struct err err = { 0 };
+	struct err err = {0};
 
 	assert_int_equal(xml_rewrite(in, &golden->request, &out, NULL, &err), -EINVAL);
 	assert_null(out);
@@ -226,21 +226,21 @@ static void test_check_sees_each_difference(void **state)
 	static const struct {
 		const char *from, *to, *why;
 	} cases[] = {
-		{ "<name>web-clone1", "<name>web-clone2", "name" },
-		{ "<uuid>c10e", "<uuid>c10f", "uuid" },
-		{ "/srv/lazyclone/web-clone1/vda.raw", "/var/lib/libvirt/images/web.img", "vda" },
-		{ "cache=\"none\"", "cache=\"writeback\"", "cache" },
-		{ "io=\"native\"", "", "driver attribute io" },
-		{ "type=\"raw\"", "type=\"qcow2\"", "driver attribute type" },
-		{ "<seclabel model=\"dac\" relabel=\"no\"/>", "", "security label" },
-		{ "52:54:00:c1:00:01", "52:54:00:aa:bb:01", "interface" },
-		{ "store=\"/srv/lazyclone-store\"", "store=\"/other\"", "metadata" },
-		{ "<lazyclone:clone", "<lazyclone:bone", "metadata" },
-		{ "</devices>", "<interface type=\"user\"/></devices>", "interfaces" },
-		{ "</devices>", "<disk><source file=\"/x\"/><target dev=\"vdq\"/></disk></devices>",
-			"writable" },
-		{ "</devices>", "<tpm><backend type=\"emulator\"/></tpm></devices>", "TPM" },
-		{ "<target dev=\"vdb\"", "<target dev=\"vdq\"", "vdb" },
+		{"<name>web-clone1", "<name>web-clone2", "name"},
+		{"<uuid>c10e", "<uuid>c10f", "uuid"},
+		{"/srv/lazyclone/web-clone1/vda.raw", "/var/lib/libvirt/images/web.img", "vda"},
+		{"cache=\"none\"", "cache=\"writeback\"", "cache"},
+		{"io=\"native\"", "", "driver attribute io"},
+		{"type=\"raw\"", "type=\"qcow2\"", "driver attribute type"},
+		{"<seclabel model=\"dac\" relabel=\"no\"/>", "", "security label"},
+		{"52:54:00:c1:00:01", "52:54:00:aa:bb:01", "interface"},
+		{"store=\"/srv/lazyclone-store\"", "store=\"/other\"", "metadata"},
+		{"<lazyclone:clone", "<lazyclone:bone", "metadata"},
+		{"</devices>", "<interface type=\"user\"/></devices>", "interfaces"},
+		{"</devices>", "<disk><source file=\"/x\"/><target dev=\"vdq\"/></disk></devices>",
+			"writable"},
+		{"</devices>", "<tpm><backend type=\"emulator\"/></tpm></devices>", "TPM"},
+		{"<target dev=\"vdb\"", "<target dev=\"vdq\"", "vdb"},
 	};
 	AUTO_FREE char *in = golden_read("disk-plain", ".in.xml");
 	AUTO_FREE char *out = golden_read("disk-plain", ".out.xml");
@@ -250,7 +250,7 @@ static void test_check_sees_each_difference(void **state)
 	assert_int_equal(xml_check(out, &golden.request, NULL), 0);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		AUTO_FREE char *changed = with(out, cases[i].from, cases[i].to);
-		struct err err = { 0 };
+		struct err err = {0};
 
 		assert_int_equal(xml_check(changed, &golden.request, &err), -EREMOTEIO);
 		assert_int_equal(err.code, -EREMOTEIO);
@@ -278,17 +278,17 @@ static void test_check_restored_sees_each_difference(void **state)
 	static const struct {
 		const char *from, *to, *why;
 	} cases[] = {
-		{ "/var/lib/libvirt/images/web-clone1.raw", "/srv/lazyclone/web/vda.raw", "is on" },
-		{ "cache=\"writeback\"", "cache=\"none\"", "cache" },
-		{ "type=\"raw\"", "type=\"qcow2\"", "type" },
-		{ "<target dev=\"vda\"", "<target dev=\"vdq\"", "not in the definition" },
-		{ "<source file=\"/var/lib/libvirt/images/web-clone1.raw\"/>",
+		{"/var/lib/libvirt/images/web-clone1.raw", "/srv/lazyclone/web/vda.raw", "is on"},
+		{"cache=\"writeback\"", "cache=\"none\"", "cache"},
+		{"type=\"raw\"", "type=\"qcow2\"", "type"},
+		{"<target dev=\"vda\"", "<target dev=\"vdq\"", "not in the definition"},
+		{"<source file=\"/var/lib/libvirt/images/web-clone1.raw\"/>",
 			"<source file=\"/var/lib/libvirt/images/web-clone1.raw\">"
 			"<seclabel model=\"dac\" relabel=\"no\"/></source>",
-			"label" },
-		{ "<memory ",
+			"label"},
+		{"<memory ",
 			"<metadata><l:clone xmlns:l=\"" XML_NAMESPACE "\"/></metadata><memory ",
-			"metadata" },
+			"metadata"},
 	};
 	AUTO_FREE char *in = golden_read("restore-tuned", ".in.xml");
 	AUTO_FREE char *lines = golden_read("restore-tuned", ".request");
@@ -297,11 +297,11 @@ static void test_check_restored_sees_each_difference(void **state)
 	struct xml_restore_request request;
 
 	golden_request(in, lines, &golden);
-	request = (struct xml_restore_request){ golden.request.n_disks, golden.disks };
+	request = (struct xml_restore_request){golden.request.n_disks, golden.disks};
 	assert_int_equal(xml_check_restored(out, &request, NULL), 0);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		AUTO_FREE char *changed = with(out, cases[i].from, cases[i].to);
-		struct err err = { 0 };
+		struct err err = {0};
 
 		assert_int_equal(xml_check_restored(changed, &request, &err), -EREMOTEIO);
 		if (!strstr(err.message, cases[i].why))
@@ -320,7 +320,7 @@ static void test_long_names_are_cut_between_characters(void **state)
 		"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\u00e9\u00e9"
 		"&#10;'/></disk></devices></domain>";
 	struct xml_domain *domain = NULL;
-	struct err err = { 0 };
+	struct err err = {0};
 
 	assert_int_equal(xml_scan(xml, &domain, &err), -EOPNOTSUPP);
 	assert_non_null(strstr(err.message, "xxx: disks on block devices"));

@@ -22,8 +22,8 @@
 /* The output, or the refusal as text. */
 static char *produce(const char *in, const struct golden *golden, const char **ret_suffix)
 {
-	const struct xml_restore_request restore = { golden->request.n_disks, golden->disks };
-	struct err err = { 0 };
+	const struct xml_restore_request restore = {golden->request.n_disks, golden->disks};
+	struct err err = {0};
 	char *out = NULL;
 	int rc;
 
@@ -45,8 +45,8 @@ static char *produce(const char *in, const struct golden *golden, const char **r
 /* An output must be what libvirt is checked against, or a check is no check. */
 static void prove(const char *out, const struct golden *golden)
 {
-	const struct xml_restore_request restore = { golden->request.n_disks, golden->disks };
-	struct err err = { 0 };
+	const struct xml_restore_request restore = {golden->request.n_disks, golden->disks};
+	struct err err = {0};
 	int rc;
 
 	if (golden->restore)

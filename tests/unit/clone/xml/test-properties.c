@@ -30,7 +30,7 @@ static void each(void (*fn)(const struct one *one))
 
 	for (char **name = names; *name; name++) {
 		AUTO_FREE char *text = golden_read(*name, ".request");
-		struct one one = { .name = *name };
+		struct one one = {.name = *name};
 
 		one.in = golden_read(*name, ".in.xml");
 		assert_non_null(one.in);
@@ -104,9 +104,10 @@ static void only_identity(const struct one *one)
 	AUTO_FREE char *other = NULL;
 	AUTO_FREE char *again = NULL;
 	struct golden golden;
-	struct err err = { 0 };
+	struct err err = {0};
 
-	golden_request(one->out, "name=other\nuuid=c10e0000-0000-4000-8000-000000000002\n", &golden);
+	golden_request(
+		one->out, "name=other\nuuid=c10e0000-0000-4000-8000-000000000002\n", &golden);
 	golden.request.dac_label = own->dac_label;
 	for (uint32_t i = 0; i < golden.request.n_macs; i++)
 		if (golden.macs[i][0])
@@ -127,17 +128,17 @@ static void test_only_identity(void **state)
 /* Hydrate gives each disk its own <driver> again, and leaves nothing of ours. */
 static void restored(const struct one *one)
 {
-	struct xml_new_disk disks[XML_DISKS_MAX] = { 0 };
-	struct xml_restore_request request = { 0, disks };
+	struct xml_new_disk disks[XML_DISKS_MAX] = {0};
+	struct xml_restore_request request = {0, disks};
 	AUTO_FREE char *text = NULL;
 	struct xml_domain *in, *out;
-	struct err err = { 0 };
+	struct err err = {0};
 
 	assert_int_equal(xml_survey(one->in, &in, NULL), 0);
 	for (uint32_t i = 0; i < in->n_disks; i++)
 		if (in->disks[i].cloned)
-			disks[request.n_disks++] = (struct xml_new_disk){ in->disks[i].target,
-				"/srv/full.raw", in->disks[i].driver };
+			disks[request.n_disks++] = (struct xml_new_disk){
+				in->disks[i].target, "/srv/full.raw", in->disks[i].driver};
 	if (xml_restore(one->out, &request, &text, &err) < 0 ||
 		xml_check_restored(text, &request, &err) < 0)
 		fail_msg("%s: %s", one->name, err.message);
