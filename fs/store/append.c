@@ -102,15 +102,25 @@ int log_break(struct log *log)
 	return -EIO;
 }
 
+/* Its header is durable before the super block names it. */
+static int start_first_segment(struct log *log)
+{
+	int rc = start_segment(log);
+
+	if (rc == 0 && log->io->fdatasync(log->io, log->log_fd) < 0)
+		return log_break(log);
+	return rc;
+}
+
+/* Tried again by the next append when there was no space for the super block
+ * (file systems that never write in place): then the segment is there already. */
 int log_start_life(struct log *log)
 {
 	struct super next = log->super;
-	int rc = start_segment(log);
+	int rc = log->tail.seq ? 0 : start_first_segment(log);
 
 	if (rc < 0)
 		return rc;
-	if (log->io->fdatasync(log->io, log->log_fd) < 0)
-		return log_break(log);
 	next.clean = false;
 	next.epoch = log->epoch;
 	next.life_seq = log->tail.seq;
@@ -119,8 +129,9 @@ int log_start_life(struct log *log)
 		SCOPED_LOCK(&log->lock);
 		next.durable_lsn = log->durable_lsn;
 	}
-	if (super_write(log->io, log->super_fd, &next) < 0)
-		return log_break(log);
+	rc = space_error(super_write(log->io, log->super_fd, &next));
+	if (rc < 0)
+		return rc == -ENOSPC ? rc : log_break(log);
 	log->super = next;
 	return 0;
 }
@@ -315,7 +326,7 @@ static int make_room(struct log *log, struct batch *batch, const struct log_requ
 	uint32_t first, uint32_t *ret_n)
 {
 	for (;;) {
-		uint64_t room = log->tail.seq ? room_left(log, batch) : 0;
+		uint64_t room = log_lives(log) ? room_left(log, batch) : 0;
 		int rc;
 
 		if (request->type == FORMAT_DATA)
@@ -327,7 +338,7 @@ static int make_room(struct log *log, struct batch *batch, const struct log_requ
 		if (batch->n > 0)
 			rc = batch_write(log, batch);
 		else
-			rc = log->tail.seq ? start_segment(log) : log_start_life(log);
+			rc = log_lives(log) ? start_segment(log) : log_start_life(log);
 		if (rc < 0)
 			return rc;
 		batch->chain = log->chain;

@@ -237,7 +237,7 @@ static int mark_clean(struct log *log)
 {
 	struct super next = log->super;
 
-	if (!log->tail.seq) /* nothing was written: what the super block says still holds */
+	if (!log_lives(log)) /* nothing was written: what the super block says still holds */
 		return 0;
 	next.clean = true;
 	next.end_seq = log->tail.seq;

@@ -101,7 +101,8 @@
  *	  lost them: ignored.
  *	3 Replay the path from its oldest segment. Each segment's records end
  *	  exactly at the next one's prev_end with its prev_sum. In the last, they
- *	  end at the first invalid record.
+ *	  end at the clean mark, or else at the first invalid record. (Behind
+ *	  a prev_end or a mark a failed append may have left a valid record.)
  *	4 A segment that ends before the next one's prev_end: the log ends
  *	  there and the rest of the path is a lost tail, if all of the rest
  *	  belongs to the same life; otherwise damage, since a later life had

@@ -101,6 +101,12 @@ int log_start_life(struct log *log);
 int log_replay(struct log *log, int dirfd, const char *log_name, bool *ret_clean,
 	struct err *err);
 
+/* Has this life been declared in the super block? */
+static inline bool log_lives(const struct log *log)
+{
+	return log->super.epoch == log->epoch;
+}
+
 static inline uint64_t log_tail_pos(const struct log *log)
 {
 	return slot_start(log->tail.slot) + log->end;

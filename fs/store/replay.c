@@ -200,13 +200,34 @@ static bool is_torn_tail(const struct replay *r, uint32_t i)
 	return true;
 }
 
+/* The clean mark counts only while nothing newer is there. */
+static bool counts_as_clean(const struct replay *r)
+{
+	const struct super *super = &r->log->super;
+
+	return super->clean && r->newest_seq <= super->end_seq;
+}
+
+/* Where path[i] has to end: where the next one or the clean mark says. What a
+ * failed append left behind that place was never acknowledged. */
+static uint64_t stop_of(const struct replay *r, uint32_t i)
+{
+	const struct super *super = &r->log->super;
+
+	if (i + 1 < r->n_path)
+		return r->path[i + 1].prev_end;
+	if (counts_as_clean(r) && r->path[i].seq == super->end_seq)
+		return super->end_off;
+	return UINT64_MAX;
+}
+
 static int replay_path(struct replay *r)
 {
 	struct log *log = r->log;
 
 	for (uint32_t i = 0; i < r->n_path; i++) {
 		const struct segment *next = i + 1 < r->n_path ? &r->path[i + 1] : NULL;
-		int rc = replay_segment(r, &r->path[i], next ? next->prev_end : UINT64_MAX);
+		int rc = replay_segment(r, &r->path[i], stop_of(r, i));
 
 		if (rc < 0)
 			return rc;
@@ -222,14 +243,6 @@ static int replay_path(struct replay *r)
 		break;
 	}
 	return 0;
-}
-
-/* The clean mark counts only while nothing newer is there. */
-static bool counts_as_clean(const struct replay *r)
-{
-	const struct super *super = &r->log->super;
-
-	return super->clean && r->newest_seq <= super->end_seq;
 }
 
 static bool on_path(const struct replay *r, uint64_t seq)

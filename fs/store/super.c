@@ -131,11 +131,12 @@ int super_write(const struct io_gate *io, int fd, struct super *super)
 	super_encode(&next, &raw);
 	rc = io_write_full(
 		io, fd, &raw, sizeof(raw), next.generation % COPIES * (uint64_t)FORMAT_PAGE);
-	if (rc == 0)
-		rc = io->fdatasync(io, fd);
-	if (rc == 0)
-		super->generation = next.generation;
-	return rc;
+	if (rc < 0)
+		return rc;
+	if (io->fdatasync(io, fd) < 0)
+		return -EIO;
+	super->generation = next.generation;
+	return 0;
 }
 
 int super_create(const struct io_gate *io, int fd, const struct id *id, uint64_t size_bytes)

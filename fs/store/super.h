@@ -35,7 +35,8 @@ void super_encode(const struct super *super, struct format_super *ret_raw);
 int super_read(const struct io_gate *io, int fd, struct super *ret_super, struct err *err);
 
 /* Write as the next generation over the older copy and sync. On success
- * super->generation has moved on. */
+ * super->generation has moved on. A failed sync is -EIO whatever its errno:
+ * unlike a failed write it must not be tried again. */
 int super_write(const struct io_gate *io, int fd, struct super *super);
 
 /* A new super block for a disk of size_bytes, both copies, synced. */
