@@ -6,14 +6,20 @@
 #include "clone/xml/nouns.h"
 #include "clone/xml/tree.h"
 
-/* Images, ports and addresses, by the keys and options that QEMU gives them. */
-static const char *const needles[] = {"file=", "filename", "path=", "hostfwd",
-	"mac=", "guest-cid=", "server=on", ",server", "uuid=", "-drive", "-blockdev", "-hd",
-	"-mtdblock", "-pflash", "-sd", "-fd", "-gdb", "-incoming", "-cdrom"};
+/* Files, ports, addresses and host devices, by the keys that QEMU gives them. */
+static const char *const needles[] = {"file=", "file:", "filename",
+	"path=", "unix:", "pipe:", "hostfwd", "ifname=", "vfio-",
+	"mac=", "guest-cid=", "uuid=", "serial=", "server=on", ",server", "telnet:"};
+
+/* Options that open a file to write, or a port, whatever they are given. QEMU
+ * takes two dashes for one. */
+static const char *const options[] = {"drive", "blockdev", "hda", "hdb", "hdc", "hdd", "fda", "fdb",
+	"sd", "mtdblock", "pflash", "cdrom", "gdb", "s", "incoming", "pidfile", "D", "qmp",
+	"qmp-pretty", "vnc", "spice", "loadvm"};
 
 /* The argument after one of these is only read. */
 static const char *const readers[] = {"-fw_cfg", "-bios", "-kernel", "-initrd", "-dtb",
-	"-acpitable", "-smbios", "-L", "-append", "-option-rom"};
+	"-acpitable", "-L", "-append", "-option-rom"};
 
 static bool is_read_only(const xmlNode *argument)
 {
@@ -22,6 +28,17 @@ static bool is_read_only(const xmlNode *argument)
 
 	for (size_t i = 0; option && i < sizeof(readers) / sizeof(readers[0]); i++)
 		if (strcmp(option, readers[i]) == 0)
+			return true;
+	return false;
+}
+
+static bool is_shared_option(const char *value)
+{
+	if (value[0] != '-')
+		return false;
+	value += value[1] == '-' ? 2 : 1;
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		if (strcmp(value, options[i]) == 0)
 			return true;
 	return false;
 }
@@ -76,9 +93,7 @@ bool argument_is_shared(const xmlNode *argument, const char *arg)
 	for (size_t i = 0; i < sizeof(needles) / sizeof(needles[0]); i++)
 		if (strstr(value, needles[i]))
 			return true;
-	if (strcmp(value, "-s") == 0)
-		return true;
-	return names_a_path(value) || names_the_source(argument, value);
+	return is_shared_option(value) || names_a_path(value) || names_the_source(argument, value);
 }
 
 /* Its own or the option before it. Never the value: there may be a password in it. */
