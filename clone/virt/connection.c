@@ -50,6 +50,22 @@ static bool has_path(const char *uri, const char *path)
 	return strncmp(at, path, len) == 0 && (at[len] == '\0' || at[len] == '?');
 }
 
+/* For root libvirt takes qemu:///session to the system's daemon: then that is
+ * its name, or a record made under one name is a stranger under the other. */
+static int settle_uri(struct virt *virt, struct err *err)
+{
+	char *system;
+
+	if (geteuid() != 0 || strcmp(virt->uri, "qemu:///session") != 0)
+		return 0;
+	system = strdup("qemu:///system");
+	if (!system)
+		return err_sys(err, -ENOMEM, "cannot connect to libvirt");
+	free(virt->uri);
+	virt->uri = system;
+	return 0;
+}
+
 static int check_connected(struct virt *virt, struct err *err)
 {
 	const char *driver = virConnectGetType(virt->conn);
@@ -59,6 +75,8 @@ static int check_connected(struct virt *virt, struct err *err)
 	if (!driver || !virt->uri)
 		return virt_fault(err, "libvirt does not say what it is connected to");
 	rc = check_uri(virt->uri, err);
+	if (rc == 0)
+		rc = settle_uri(virt, err);
 	if (rc < 0)
 		return rc;
 	virt->session = has_path(virt->uri, "/session");

@@ -64,6 +64,14 @@ daemon_pid() { lazyclone --json status | jq -r .daemon.pid; }
 	lazyclone rm "$VM_PREFIX-letters"
 }
 
+@test "root's qemu:///session is the system's libvirt, by one name" {
+	lazyclone -c qemu:///session clone "$web" "$VM_PREFIX-session"
+	has_state "$VM_PREFIX-session" "shut off"
+	lazyclone --json info "$VM_PREFIX-session" | jq -e '.uri == "qemu:///system"'
+	lazyclone rm "$VM_PREFIX-session"
+	run ! virsh dominfo "$VM_PREFIX-session"
+}
+
 @test "several at once: a table, or JSON" {
 	expect 0 lazyclone clone --count 3 "$web" "$VM_PREFIX-n"
 	[ "$(grep -c ' made ' <<<"$output")" -eq 3 ]
