@@ -9,12 +9,13 @@
 #include "clone/plan/inventory.h"
 #include "fs/util/size.h"
 
-static void print_daemon(const json_t *daemon)
+static void print_daemon(const json_t *status)
 {
+	const json_t *daemon = json_object_get(status, "daemon");
 	char since[SIZE_TEXT], free_text[SIZE_TEXT], used[SIZE_TEXT];
 
 	if (!json_is_object(daemon)) {
-		puts("daemon   not running");
+		printf("daemon   %s\n", member_text(status, "daemon_error", "not running"));
 		return;
 	}
 	printf("daemon   pid %" PRIu64 ", version %s, since %s\n", member_number(daemon, "pid"),
@@ -90,7 +91,9 @@ static int print_status(const json_t *status)
 	printf("store    %s\n", member_text(status, "store", "-"));
 	printf("mount    %s, %s\n", member_text(status, "mountpoint", "-"),
 		member_text(status, "mount", "?"));
-	print_daemon(daemon);
+	print_daemon(status);
+	printf("libvirt  %s\n", member_text(status, "libvirt",
+		member_text(status, "libvirt_error", "?")));
 	print_trouble(json_object_get(daemon, "clones"));
 	json_array_foreach(json_object_get(status, "hanging"), i, name)
 		printf("hangs    %s\n", json_string_value(name));
