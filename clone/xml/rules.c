@@ -60,7 +60,6 @@ const struct row rules[] = {
 	{ "os/varstore", KEPT, .paths = "template" },
 	{ "os/kernel|initrd|dtb|shim|cmdline|init|initarg|initdir|initenv", KEPT, .paths = "." },
 	{ "os/acpi/table", KEPT, .paths = "." },
-	{ "bootloader|bootloader_args", KEPT, .paths = "." },
 
 	/* ---- resources ---- */
 	{ "resource/partition", KEPT, .paths = "." },
@@ -235,7 +234,6 @@ const struct row rules[] = {
 		.paths = "socket" },
 	{ "devices/graphics/gl", KEPT, .paths = "rendernode" },
 	{ "devices/video/model/acceleration", KEPT, .paths = "rendernode" },
-	{ "devices/video/driver", KEPT, .paths = "vgaconf" },
 	{ "devices/audio", REFUSED, .when = when_attr, .arg = "type=file",
 		.why = "both machines would write the same sound file",
 		.hint = "use another type of <audio> in the source" },
