@@ -150,30 +150,45 @@ int paths_remember_mountpoint(const char *store_path, const char *mountpoint, st
 	return 0;
 }
 
-int paths_daemon(char **ret_path, struct err *err)
+/* The daemon as the running program sees it: beside it in a build tree, in
+ * its sbin once installed. NULL: neither. Allocated. */
+static char *daemon_near_us(void)
 {
+	static const char *const places[] = {"", "../sbin/"};
 	char self[PATH_MAX];
 	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	char *slash;
 
-	if (len > 0) {
-		self[len] = '\0';
-		slash = strrchr(self, '/');
-		if (slash && (size_t)(slash + 1 - self) + sizeof(DAEMON_NAME) <= sizeof(self)) {
-			strcpy(slash + 1, DAEMON_NAME);
-			if (access(self, X_OK) == 0) {
-				*ret_path = strdup(self);
-				return *ret_path ? 0 : err_sys(err, -ENOMEM, "%s", self);
-			}
-		}
+	if (len <= 0)
+		return NULL;
+	self[len] = '\0';
+	slash = strrchr(self, '/');
+	if (!slash)
+		return NULL;
+	*slash = '\0';
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		char *path;
+
+		if (asprintf(&path, "%s/%s" DAEMON_NAME, self, places[i]) < 0)
+			return NULL;
+		if (access(path, X_OK) == 0)
+			return path;
+		free(path);
 	}
-	if (access(LAZYCLONE_SBINDIR "/" DAEMON_NAME, X_OK) < 0) {
-		int rc = err_sys(err, -errno, "cannot run the daemon %s",
-			LAZYCLONE_SBINDIR "/" DAEMON_NAME);
+	return NULL;
+}
+
+int paths_daemon(char **ret_path, struct err *err)
+{
+	const char *installed = LAZYCLONE_SBINDIR "/" DAEMON_NAME;
+	char *path = daemon_near_us();
+
+	if (!path && access(installed, X_OK) < 0) {
+		int rc = err_sys(err, -errno, "cannot run the daemon %s", installed);
 
 		err_hint(err, "install lazyclone: make install");
 		return rc;
 	}
-	*ret_path = strdup(LAZYCLONE_SBINDIR "/" DAEMON_NAME);
+	*ret_path = path ? path : strdup(installed);
 	return *ret_path ? 0 : err_sys(err, -ENOMEM, "cannot run the daemon");
 }

@@ -20,7 +20,8 @@ int paths_store(const char *option, char **ret_path, struct err *err);
 int paths_mountpoint(const char *store_path, char **ret_path, struct err *err);
 int paths_remember_mountpoint(const char *store_path, const char *mountpoint, struct err *err);
 
-/* lazyclonefs: beside the running program, else where it was installed. */
+/* lazyclonefs: beside the running program, in its ../sbin, else where it was
+ * built to be installed. */
 int paths_daemon(char **ret_path, struct err *err);
 
 #endif
