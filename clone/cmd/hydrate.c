@@ -2,7 +2,7 @@
 /* The verb `hydrate`: turn shut-off clones into ordinary machines. */
 #include "clone/plan/hydrate.h"
 
-#include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 
 #include "clone/cmd/output.h"
@@ -71,6 +71,8 @@ static int run_hydrate(struct cmd *cmd, struct err *err)
 	struct session *session;
 	int rc;
 
+	/* Who asks how far it is, a moment too early or too late, must not end it. */
+	signal(SIGUSR1, SIG_IGN);
 	rc = cmd_session(cmd, &session, err);
 	if (!rc)
 		rc = session_recover(session, err);

@@ -22,6 +22,14 @@ static const char *state_of(const json_t *clone, char text[static STATE_TEXT])
 	return text;
 }
 
+/* The domain it was cloned from; of a disk alone, the image. */
+static const char *source_of(const json_t *clone)
+{
+	const json_t *disk = json_array_get(json_object_get(clone, "disks"), 0);
+
+	return member_text(clone, "source", member_text(disk, "base", "-"));
+}
+
 static int add_line(struct output_table *table, const json_t *clone)
 {
 	char size[SIZE_TEXT], delta[SIZE_TEXT], created[SIZE_TEXT], state[STATE_TEXT];
@@ -31,7 +39,7 @@ static int add_line(struct output_table *table, const json_t *clone)
 		size_format(member_number(clone, "size_bytes"), size),
 		size_format(member_number(clone, "delta_bytes"), delta),
 		date_format((int64_t)member_number(clone, "created"), created),
-		member_text(clone, "source", "-"),
+		source_of(clone),
 	};
 
 	return output_table_line(table, cells);

@@ -140,6 +140,16 @@ daemon_pid() { lazyclone --json status | jq -r .daemon.pid; }
 	cmp "$base" "$VM_MOUNT/$web-clone1/vda.raw"
 }
 
+@test "umount is refused while anybody has a disk open, and says which" {
+	exec 9<"$VM_MOUNT/$web-clone1/vda.raw"
+	expect 4 lazyclone umount
+	exec 9<&-
+	says "$web-clone1"
+	says vda
+	lazyclone umount
+	lazyclone mount
+}
+
 @test "two commands may start the daemon at the same moment" {
 	local first second
 	lazyclone umount
