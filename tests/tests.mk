@@ -33,7 +33,14 @@ $(eval $(call program,$(O)/tests/mount/mkclone,tests/mount/mkclone.c,fs/daemon))
 check-mount: $(O)/lazyclonefs $(O)/tests/mount/mkclone
 	$(Q)$(TEST_ENV) tests/mount/run '$(TEST)'
 
-check-vm: all guest
+# Stops a program at its Nth call that changes something (tests/vm/kill-steps.bats).
+$(O)/tests/preload/stopat.so: tests/preload/stopat.c
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  LINK    $@")
+	$(Q)$(CC) $(filter-out -D_FILE_OFFSET_BITS=64,$(CFLAGS)) -UNDEBUG -fPIC -shared \
+		$(LDFLAGS) -o $@ $<
+
+check-vm: all guest $(O)/tests/preload/stopat.so
 	$(Q)$(TEST_ENV) tests/vm/run '$(TEST)'
 
 check-install: all
