@@ -11,9 +11,8 @@
 #define CHARDEV "serial|parallel|console|channel|redirdev|smartcard"
 
 #define HINT_TWIN                                                                                  \
-	"two machines cannot use it at once: take it out of the source's definition (virsh "       \
-	"edit), "                                                                                  \
-	"or give the clone one of its own after cloning the rest"
+	"two machines cannot use it at once: take it out of the source's definition "              \
+	"(virsh edit), or give the clone one of its own after cloning the rest"
 #define HINT_RAW "copy it into a raw image file (qemu-img convert -O raw) and use that"
 #define WHY_ARGUMENT "a path, port or identity of the source would be the same in both machines"
 #define HINT_PTY                                                                                   \
