@@ -181,6 +181,26 @@ as_nobody() {
 	unchanged
 }
 
+@test "a damaged clone is refused by name: 12, and the others go on" {
+	local dir=$LAZYCLONE_STORE/clones/$VM_PREFIX-bad
+	lazyclone clone --disk-only "$base" "$VM_PREFIX-bad"
+	lazyclone umount
+	cp -p "$dir/manifest" "$VM_DIR/manifest"
+	sed -i 's/"size_bytes": 8388608/"size_bytes": 8388096/; s/"size": 8388608/"size": 8388096/' "$dir/manifest"
+	run ! cmp "$dir/manifest" "$VM_DIR/manifest"
+	lazyclone mount
+	lazyclone --json list | jq -e 'map(select(.name == "'"$VM_PREFIX-bad"'"))[0].state == "damaged"'
+	lazyclone --json info "$VM_PREFIX-bad" | jq -e '.error | test("manifest")'
+	expect 12 lazyclone rm "$VM_PREFIX-bad"
+	says "$VM_PREFIX-bad"
+	cmp "$base" "$VM_MOUNT/$one/vda.raw"
+	lazyclone umount
+	cp -p "$VM_DIR/manifest" "$dir/manifest"
+	lazyclone mount
+	cmp "$base" "$VM_MOUNT/$VM_PREFIX-bad/disk.raw"
+	lazyclone rm "$VM_PREFIX-bad"
+}
+
 @test "a directory that is no store: 12, and it stays as it is" {
 	local verb
 	mkdir "$VM_DIR/letters"
