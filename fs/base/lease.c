@@ -28,9 +28,11 @@ int lease_take(int fd, pid_t tid)
 	return errno == EAGAIN && !on_nfs(fd) ? -EBUSY : -EOPNOTSUPP;
 }
 
-void lease_drop(int fd)
+int lease_drop(int fd)
 {
-	fcntl(fd, F_SETLEASE, F_UNLCK);
+	if (fcntl(fd, F_SETLEASE, F_UNLCK) == 0 || errno == EAGAIN) /* EAGAIN: there was none */
+		return 0;
+	return -errno;
 }
 
 bool lease_intact(int fd)

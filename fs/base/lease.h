@@ -22,8 +22,9 @@
  * system without, somebody else's file and no CAP_LEASE). */
 int lease_take(int fd, pid_t tid);
 
-/* Give it back; a writer that waits goes on. */
-void lease_drop(int fd);
+/* Give it back; a writer that waits goes on. -EACCES: the file has become
+ * somebody else's, and then only closing the descriptor gives it back. */
+int lease_drop(int fd);
 
 /* True while it is held and nobody asked for it back. */
 bool lease_intact(int fd);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -122,6 +123,16 @@ int raw_open(const char *path, struct raw *ret_raw, struct err *err)
 	steal_fd(&fd);
 	*ret_raw = raw;
 	return 0;
+}
+
+int raw_open_again(const struct raw *raw)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", raw->fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return fd < 0 ? -errno : fd;
 }
 
 bool raw_same(const struct raw *a, const struct raw *b)

@@ -31,6 +31,9 @@ int raw_open(const char *path, struct raw *ret_raw, struct err *err);
 /* Look at the sizes again: they are sure only once the image is protected. */
 int raw_refresh(struct raw *raw);
 
+/* Another open descriptor of the same file, or -errno. */
+int raw_open_again(const struct raw *raw);
+
 /* Do both descriptors show the same file or device? (Within one boot.) */
 bool raw_same(const struct raw *a, const struct raw *b);
 

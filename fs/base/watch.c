@@ -9,11 +9,14 @@
 #include "fs/base/watch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "fs/base/lease.h"
+#include "fs/base/locks.h"
+#include "fs/util/cleanup.h"
 
 #define WATCH_STACK_BYTES (128 * 1024) /* a sample needs 4 KiB, directory reading 32 KiB */
 #define FOREVER (-1)
@@ -33,13 +36,37 @@ static enum base_state compare(struct watch *watch)
 	}
 }
 
+/* Put another descriptor of the file, with the same locks, in the place of
+ * the one that holds the lease: closing that gives the lease back. */
+static int change_descriptor(const struct raw *raw)
+{
+	AUTO_CLOSE int fd = raw_open_again(raw);
+	int rc;
+
+	if (fd < 0)
+		return fd;
+	rc = locks_take(fd, "", NULL);
+	if (rc < 0 && rc != -EBUSY) /* busy is what we expect; ours are set all the same */
+		return rc;
+	return dup3(fd, raw->fd, O_CLOEXEC) < 0 ? -errno : 0;
+}
+
+static int give_back(struct watch *watch)
+{
+	int rc = lease_drop(watch->raw->fd);
+
+	return rc == -EACCES ? change_descriptor(watch->raw) : rc;
+}
+
 /* SUSPENDED and nobody reads: give back, try again, compare. */
 static int regain(struct watch *watch)
 {
 	enum base_state state;
 
-	if (!watch->lease_dropped)
-		lease_drop(watch->raw->fd);
+	/* While that fails, the file is one that we may neither read nor guard
+	 * any more: suspended until we may. */
+	if (!watch->lease_dropped && give_back(watch) < 0)
+		return WATCH_POLL_MS;
 	watch->lease_dropped = true;
 	switch (lease_take(watch->raw->fd, watch->tid)) {
 	case 0:
@@ -52,7 +79,7 @@ static int regain(struct watch *watch)
 	}
 	state = compare(watch);
 	if (state == BASE_CHANGED)
-		lease_drop(watch->raw->fd);
+		give_back(watch);
 	/* A writer that came while we compared is still waiting for us: stay closed. */
 	else if (atomic_load(&watch->leased) && !lease_intact(watch->raw->fd))
 		return 0;

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -367,55 +368,147 @@ static void test_storm(void **state)
 	base_release(storm.base);
 }
 
-/* ---- without a lease ---- */
+/* ---- without a lease: locks and a look every second are what there is ---- */
 
-/* Somebody else's file: locks and a look every second are what there is. The
- * child gives up root for good, so it is a process of its own. */
-static int watch_without_lease(int ready)
+#define NOBODY 65534
+#define KERNEL_PATIENCE_MS 45000 /* lease-break-time: so long a writer would hang */
+
+static int64_t now_ms(void)
 {
-	struct base *base;
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static bool changed_in_time(struct base *base)
+{
 	unsigned int rounds = 0;
 
-	if (setgroups(0, NULL) < 0 || setresuid(65534, 65534, 65534) < 0)
-		return 2;
+	while (info(base).state != BASE_CHANGED) {
+		if (!scratch_patience(&rounds))
+			return false;
+	}
+	return base_read(base, &(char){0}, 1, 0, false) == -EIO;
+}
+
+/* Somebody else's file gives us no lease. */
+static int watch_foreign(int ready)
+{
+	struct base *base;
+
 	if (base_hold(path, NULL, &base, NULL) < 0 || info(base).leased)
 		return 3;
 	if (base_read(base, &(char){0}, 1, 0, false) < 0 || write(ready, "r", 1) != 1)
 		return 4;
-	while (info(base).state != BASE_CHANGED) {
-		if (!scratch_patience(&rounds))
-			return 5;
-	}
-	if (base_read(base, &(char){0}, 1, 0, false) != -EIO)
-		return 6;
+	if (!changed_in_time(base))
+		return 5;
 	base_release(base);
 	return 0;
 }
 
-static void test_without_lease(void **state)
+/* Our own file does; it becomes root's while a writer has it, as in a failed
+ * start under another user. It goes on without, and still finds a change. */
+static int watch_lost(int ready)
+{
+	unsigned int rounds = 0;
+	struct base *base;
+
+	if (base_hold(path, NULL, &base, NULL) < 0 || !info(base).leased)
+		return 3;
+	if (write(ready, "r", 1) != 1)
+		return 4;
+	while (info(base).leased || info(base).state != BASE_READY) {
+		if (!scratch_patience(&rounds))
+			return 5;
+	}
+	if (base_read(base, &(char){0}, 1, 0, false) < 0 || write(ready, "r", 1) != 1)
+		return 6;
+	if (!changed_in_time(base))
+		return 7;
+	base_release(base);
+	return 0;
+}
+
+/* A process that gives up root for good. */
+static pid_t start_nobody(int (*watch)(int ready), int *ret_ready)
 {
 	int ready[2];
-	int status;
-	char byte;
 	pid_t pid;
-	int fd;
 
 	if (geteuid() != 0)
 		skip();
 	assert_int_equal(chmod(scratch_dir(), 0755), 0);
 	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
 	pid = fork();
-	if (pid == 0)
-		_exit(watch_without_lease(ready[1]));
-	close(ready[1]);
-	if (read(ready[0], &byte, 1) == 1) {
-		fd = open(path, O_WRONLY | O_CLOEXEC);
-		assert_int_equal(pwrite(fd, "!", 1, 0), 1);
-		close(fd);
+	if (pid == 0) {
+		close(ready[0]);
+		if (setgroups(0, NULL) < 0 || setresuid(NOBODY, NOBODY, NOBODY) < 0)
+			_exit(2);
+		_exit(watch(ready[1]));
 	}
+	close(ready[1]);
+	*ret_ready = ready[0];
+	return pid;
+}
+
+static void expect_success(pid_t pid, int ready)
+{
+	int status;
+
+	close(ready);
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
-	close(ready[0]);
+}
+
+/* When it is ready, or when it has ended. */
+static void wait_ready(int ready)
+{
+	char byte;
+
+	(void)!read(ready, &byte, 1);
+}
+
+static void write_byte(void)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	assert_int_equal(pwrite(fd, "!", 1, 0), 1);
+	close(fd);
+}
+
+static void test_foreign_file(void **state)
+{
+	int ready;
+	pid_t pid = start_nobody(watch_foreign, &ready);
+
+	wait_ready(ready);
+	write_byte();
+	expect_success(pid, ready);
+}
+
+static void test_lease_lost(void **state)
+{
+	int64_t start;
+	int ready;
+	pid_t pid;
+
+	if (geteuid() == 0)
+		assert_int_equal(chown(path, NOBODY, NOBODY), 0);
+	pid = start_nobody(watch_lost, &ready);
+	wait_ready(ready);
+	assert_int_equal(chown(path, 0, 0), 0);
+	start = now_ms();
+	close(open(path, O_WRONLY | O_CLOEXEC));
+	assert_true(now_ms() - start < KERNEL_PATIENCE_MS / 2);
+	wait_ready(ready);
+	/* The locks are still there. */
+	assert_int_equal(scratch_run(NULL, "command -v qemu-io >/dev/null || exit 1; "
+					   "qemu-io -f raw -c 'write 0 4k' %s >/dev/null 2>&1",
+				 path),
+		1);
+	write_byte();
+	expect_success(pid, ready);
 }
 
 /* ---- QEMU's programs ---- */
@@ -546,7 +639,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_read_waits, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_release_suspended, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_storm, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_without_lease, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_foreign_file, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_lease_lost, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_qemu_writers_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_qemu_readers_go_on, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_qemu_running, set_up, tear_down),
