@@ -18,7 +18,7 @@
 #include "fs/base/locks.h"
 #include "fs/util/cleanup.h"
 
-#define WATCH_STACK_BYTES (128 * 1024) /* a sample needs 4 KiB, directory reading 32 KiB */
+#define WATCH_STACK_BYTES (128 * 1024) /* the deepest call holds some 10 KiB */
 #define FOREVER (-1)
 
 /* READY, CHANGED, or SUSPENDED when it cannot be told now. */
