@@ -54,6 +54,8 @@ static void take_sealed(const char *text, size_t len, const char *format)
 	json_decref(object);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *text = (const char *)data;
