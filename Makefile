@@ -51,6 +51,7 @@ SAN_asan := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-fra
 SAN_ubsan := -fsanitize=undefined -fno-sanitize-recover=all
 SAN_tsan := -fsanitize=thread
 SAN_gcov := --coverage
+SAN_fuzz := -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
 override CFLAGS += $(SAN_$(D))
 override LDFLAGS += -pthread $(SAN_$(D))
 
@@ -173,11 +174,14 @@ $(foreach t,$(MODEL_SRC),$(eval $(call test_program,$(t),fs/disk)))
 
 # A fuzz target names its room in its first lines: "room: fs/store".
 fuzz_room = $(shell sed -n 's/.*room: \([a-z/]*\).*/\1/p' $(1) | head -n 1)
+# Under D=fuzz (make fuzz) the fuzzer brings the main, else standalone.c does.
+FUZZ_MAIN := $(if $(filter fuzz,$(D)),,$(O)/tests/fuzz/standalone.o)
+FUZZ_LDFLAGS := $(if $(filter fuzz,$(D)),-fsanitize=fuzzer)
 define fuzz_program
-$(O)/$(1:.c=): $(O)/$(1:.c=.o) $(O)/tests/fuzz/standalone.o $(O)/tests/helpers.a \
+$(O)/$(1:.c=): $(O)/$(1:.c=.o) $(FUZZ_MAIN) $(O)/tests/helpers.a \
 		$(call lib,$(2)) $(foreach r,$(ON_$(2)),$(call lib,$(r)))
 	$$(if $$(Q),@echo "  LINK    $$@")
-	$$(Q)$$(CC) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) \
+	$$(Q)$$(CC) $$(LDFLAGS) $$(FUZZ_LDFLAGS) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(filter %.a,$$^) \
 		-Wl,--end-group $$(call libs_of,$(2) $(ON_$(2)))
 endef
 $(foreach t,$(FUZZ_SRC),$(eval $(call fuzz_program,$(t),$(call fuzz_room,$(t)))))

@@ -6,7 +6,7 @@ GUEST := $(BUILD)/guest
 # What a test script needs to know of this build.
 TEST_ENV = BUILD_BIN=$(abspath $(O)) GUEST=$(abspath $(GUEST))
 
-.PHONY: guest check-golden check-model-short
+.PHONY: guest check-golden check-model-short check-model check-threads fuzz-run
 
 # Every suite, also after one failed; .ci/run reads the last line.
 check: deps
@@ -17,7 +17,38 @@ check: deps
 
 check-fast: lint check-unit check-golden check-model-short fuzz-seeds
 
-check-model-short: $(MODELS)
+# Random operations against a model, and threads against each other.
+MODEL_OPS ?= 1000000
+MODEL_SHORT_OPS ?= 200000
+RANDOM := $(O)/tests/model/random
+THREADS := $(O)/tests/model/threads
+
+check-model-short: $(RANDOM) $(THREADS)
+	$(Q)OPS=$(MODEL_SHORT_OPS) $(RANDOM)
+	$(Q)$(THREADS)
+
+check-model: $(RANDOM)
+	$(Q)OPS=$(MODEL_OPS) $(RANDOM)
+
+check-threads: $(THREADS)
+	$(Q)$(THREADS)
+
+# Power cuts, kills and failing calls; each program says its seed and counts.
+CRASHES := $(filter $(O)/tests/crash/%,$(MODELS))
+
+check-crash: $(CRASHES)
+	$(Q)bad=0; for program in $(CRASHES); do \
+		case "$${program##*/}" in $(TEST)) "$$program" || bad=1 ;; esac; \
+	done; exit $$bad
+
+# Each target with clang's fuzzer for FUZZ_SECONDS; what it finds lies in build/fuzz/found.
+FUZZ_SECONDS ?= 60
+
+fuzz:
+	+$(Q)$(MAKE) --no-print-directory D=fuzz CC=$(CLANG) fuzz-run
+
+fuzz-run: $(FUZZERS)
+	$(Q)tests/fuzz/run $(O)/tests/fuzz $(O)/found $(FUZZ_SECONDS) '$(TEST)'
 
 # The golden clones before libvirt's schema and its parser.
 $(eval $(call test_program,tests/golden/check.c,clone/xml))
@@ -47,8 +78,8 @@ check-install: all
 	$(Q)tests/lib/check-install '$(MAKE)'
 
 check-san:
-	+$(Q)$(MAKE) --no-print-directory D=asan check-unit check-model-short fuzz-seeds
-	+$(Q)$(MAKE) --no-print-directory D=tsan check-unit
+	+$(Q)$(MAKE) --no-print-directory D=asan check-unit check-model fuzz-seeds
+	+$(Q)$(MAKE) --no-print-directory D=tsan check-unit check-threads
 
 demo:
 	+$(Q)$(TEST_ENV) MAKE='$(MAKE)' contrib/demo
