@@ -48,6 +48,8 @@ as_nobody() {
 		"$BUILD_BIN/lazyclone" --store "$VM_DIR/user/store" "$@"
 }
 
+nobodys_mount_is_dead() { [ "$(as_nobody --json status | jq -r .mount)" = dead ]; }
+
 @test "unknown domain: 3" {
 	expect 3 lazyclone clone "$VM_PREFIX-nobody" "$VM_PREFIX-new"
 	says "$VM_PREFIX-nobody"
@@ -222,6 +224,29 @@ as_nobody() {
 	says "$VM_MOUNT"
 	run ! mountpoint -q "$VM_DIR/elsewhere"
 	cmp "$base" "$VM_MOUNT/$one/vda.raw"
+}
+
+@test "a mount point where another store is mounted: 4" {
+	expect 4 lazyclone --store "$VM_DIR/store2" mount "$VM_MOUNT"
+	says "another store is mounted there"
+	cmp "$base" "$VM_MOUNT/$one/vda.raw"
+}
+
+@test "an ordinary user's dead mount is cleared too" {
+	install -m 0644 "$base" "$VM_DIR/public.raw"
+	as_nobody clone --disk-only "$VM_DIR/public.raw" disk
+	kill -KILL "$(as_nobody --json status | jq .daemon.pid)"
+	vm_until 10 nobodys_mount_is_dead
+	expect 0 as_nobody mount
+	[[ $stderr == *"clearing the dead mount at $VM_DIR/user/mnt"* ]]
+	setpriv --reuid=nobody --regid=nogroup --clear-groups \
+		cmp "$base" "$VM_DIR/user/mnt/disk/disk.raw"
+	as_nobody rm disk
+	kill -KILL "$(as_nobody --json status | jq .daemon.pid)"
+	vm_until 10 nobodys_mount_is_dead
+	expect 0 as_nobody umount
+	run ! mountpoint -q "$VM_DIR/user/mnt"
+	rm "$VM_DIR/public.raw"
 }
 
 @test "a mount point that is not empty: 4; one that is not there: 3" {
