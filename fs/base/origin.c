@@ -59,8 +59,14 @@ uint64_t origin_file_system(int fd)
 	return id;
 }
 
+static bool printable(char c)
+{
+	return c > ' ' && c <= '~';
+}
+
 /* First line of a sysfs attribute, made printable; false if it is not there. */
-static bool attribute(dev_t device, const char *name, char ret_id[static IDENTITY_DEVICE_MAX])
+static bool attribute(
+	const char *root, dev_t device, const char *name, char ret_id[static IDENTITY_DEVICE_MAX])
 {
 	char path[PATH_MAX];
 	char raw[IDENTITY_DEVICE_MAX];
@@ -68,29 +74,44 @@ static bool attribute(dev_t device, const char *name, char ret_id[static IDENTIT
 	ssize_t n;
 	size_t len = 0;
 
-	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s", major(device), minor(device), name);
+	if (snprintf(path, sizeof(path), "%s/sys/dev/block/%u:%u/%s", root, major(device),
+		    minor(device), name) >= (int)sizeof(path))
+		return false;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	n = read(fd, raw, sizeof(raw) - 1);
 	for (ssize_t i = 0; i < n && raw[i] != '\n' && raw[i] != '\0'; i++)
-		ret_id[len++] = raw[i] > ' ' && raw[i] <= '~' ? raw[i] : '_';
+		ret_id[len++] = printable(raw[i]) ? raw[i] : '_';
 	ret_id[len] = '\0';
 	return len > 0;
 }
 
-/* The smallest of the names udev gave it in /dev/disk/by-id. */
-static void by_id(dev_t device, char ret_id[static IDENTITY_DEVICE_MAX])
+static bool usable_name(const char *name)
 {
-	DIR *dir = opendir("/dev/disk/by-id");
+	size_t len = strlen(name);
+
+	for (size_t i = 0; i < len; i++) {
+		if (!printable(name[i]))
+			return false;
+	}
+	return len < IDENTITY_DEVICE_MAX && name[0] != '.';
+}
+
+/* The smallest of the names udev gave it in /dev/disk/by-id. */
+static void by_id(const char *root, dev_t device, char ret_id[static IDENTITY_DEVICE_MAX])
+{
+	char path[PATH_MAX];
 	struct dirent *entry;
 	struct stat st;
+	DIR *dir;
 
+	snprintf(path, sizeof(path), "%s/dev/disk/by-id", root);
+	dir = opendir(path);
 	while (dir && (entry = readdir(dir))) {
-		if (strlen(entry->d_name) >= IDENTITY_DEVICE_MAX || entry->d_name[0] == '.')
-			continue;
-		if (fstatat(dirfd(dir), entry->d_name, &st, 0) < 0 || !S_ISBLK(st.st_mode) ||
-			st.st_rdev != device)
+		if (!usable_name(entry->d_name) ||
+			fstatat(dirfd(dir), entry->d_name, &st, 0) < 0 ||
+			!S_ISBLK(st.st_mode) || st.st_rdev != device)
 			continue;
 		if (ret_id[0] == '\0' || strcmp(entry->d_name, ret_id) < 0)
 			strcpy(ret_id, entry->d_name);
@@ -100,16 +121,17 @@ static void by_id(dev_t device, char ret_id[static IDENTITY_DEVICE_MAX])
 }
 
 /* A partition has no id of its own: its disk's and its number make one. */
-static bool partition_id(dev_t device, char ret_id[static IDENTITY_DEVICE_MAX])
+static bool partition_id(
+	const char *root, dev_t device, char ret_id[static IDENTITY_DEVICE_MAX])
 {
 	static const char *const disk[] = {"../wwid", "../device/wwid", "../serial", "../md/uuid"};
 	char number[IDENTITY_DEVICE_MAX];
 	char id[IDENTITY_DEVICE_MAX];
 
-	if (!attribute(device, "partition", number))
+	if (!attribute(root, device, "partition", number))
 		return false;
 	for (size_t i = 0; i < sizeof(disk) / sizeof(disk[0]); i++) {
-		if (attribute(device, disk[i], id) && strlen(id) + strlen(number) + 6 < sizeof(id))
+		if (attribute(root, device, disk[i], id) && strlen(id) + strlen(number) + 6 < sizeof(id))
 			return snprintf(ret_id, IDENTITY_DEVICE_MAX, "%s-part%s", id, number) > 0;
 	}
 	return false;
@@ -117,18 +139,24 @@ static bool partition_id(dev_t device, char ret_id[static IDENTITY_DEVICE_MAX])
 
 /* From the kernel first: it is there as soon as the device is, and needs no
  * udev. A loop device has none: the file behind it is not its identity. */
-void origin_device_id(dev_t device, char ret_id[static IDENTITY_DEVICE_MAX])
+void origin_device_id_below(
+	const char *root, dev_t device, char ret_id[static IDENTITY_DEVICE_MAX])
 {
 	static const char *const whole[] = {
 		"dm/uuid", "wwid", "device/wwid", "md/uuid", "serial", "device/serial"};
 
 	ret_id[0] = '\0';
-	if (partition_id(device, ret_id))
+	if (partition_id(root, device, ret_id))
 		return;
 	for (size_t i = 0; i < sizeof(whole) / sizeof(whole[0]); i++) {
-		if (attribute(device, whole[i], ret_id))
+		if (attribute(root, device, whole[i], ret_id))
 			return;
 	}
 	ret_id[0] = '\0';
-	by_id(device, ret_id);
+	by_id(root, device, ret_id);
+}
+
+void origin_device_id(dev_t device, char ret_id[static IDENTITY_DEVICE_MAX])
+{
+	origin_device_id_below("", device, ret_id);
 }

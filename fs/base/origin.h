@@ -15,4 +15,8 @@ uint64_t origin_file_system(int fd);
 /* Of the block device; "" if it has none. Printable ASCII. */
 void origin_device_id(dev_t device, char ret_id[static IDENTITY_DEVICE_MAX]);
 
+/* The same with /sys and /dev below root ("" in the product; tests make their own). */
+void origin_device_id_below(
+	const char *root, dev_t device, char ret_id[static IDENTITY_DEVICE_MAX]);
+
 #endif
