@@ -30,7 +30,7 @@
 struct journal {
 	int dirfd;
 	int fd;
-	char name[ID_TEXT + sizeof(JOURNAL_SUFFIX)];
+	char name[ID_TEXT - 1 + sizeof(JOURNAL_SUFFIX)];
 	uint64_t end; /* of the last whole line; what lies behind is a failed append */
 	char *noted;  /* lines not in the file yet */
 	struct journal_entry *entries;
@@ -275,7 +275,7 @@ static int load(struct journal *journal, const char *name, struct err *err)
 	}
 	journal->n_allocated = journal->n_entries;
 	journal->end = good;
-	snprintf(journal->name, sizeof(journal->name), "%s", name);
+	memcpy(journal->name, name, strlen(name) + 1); /* its length was looked at */
 	return 1;
 }
 
