@@ -58,6 +58,11 @@ static int give_back(struct watch *watch)
 	return rc == -EACCES ? change_descriptor(watch->raw) : rc;
 }
 
+static int take_lease(struct watch *watch)
+{
+	return watch->raw->device ? -EOPNOTSUPP : lease_take(watch->raw->fd, watch->tid);
+}
+
 /* SUSPENDED and nobody reads: give back, try again, compare. */
 static int regain(struct watch *watch)
 {
@@ -68,8 +73,9 @@ static int regain(struct watch *watch)
 	if (!watch->lease_dropped && give_back(watch) < 0)
 		return WATCH_POLL_MS;
 	watch->lease_dropped = true;
-	switch (lease_take(watch->raw->fd, watch->tid)) {
+	switch (take_lease(watch)) {
 	case 0:
+		atomic_store(&watch->leased, true);
 		watch->lease_dropped = false;
 		break;
 	case -EBUSY:
@@ -89,15 +95,32 @@ static int regain(struct watch *watch)
 	return 0;
 }
 
-/* READY: is all well? */
-static int look(struct watch *watch)
+/* READY without a lease: perhaps there is one by now, as after a chown back. */
+static int look_unleased(struct watch *watch)
 {
-	if (!atomic_load(&watch->leased)) {
-		if (compare(watch) != BASE_CHANGED)
-			return WATCH_CHECK_MS;
+	int rc = take_lease(watch);
+
+	if (rc == -EBUSY) {
+		gate_set(watch->gate, BASE_SUSPENDED);
+		return 0;
+	}
+	if (compare(watch) == BASE_CHANGED) {
+		give_back(watch);
 		gate_set(watch->gate, BASE_CHANGED);
 		return FOREVER;
 	}
+	if (rc < 0)
+		return WATCH_CHECK_MS;
+	watch->lease_dropped = false;
+	atomic_store(&watch->leased, true);
+	return 0;
+}
+
+/* READY: is all well? */
+static int look(struct watch *watch)
+{
+	if (!atomic_load(&watch->leased))
+		return look_unleased(watch);
 	if (lease_intact(watch->raw->fd))
 		return FOREVER;
 	gate_set(watch->gate, BASE_SUSPENDED);
@@ -193,7 +216,7 @@ int watch_start(struct watch *watch, struct gate *gate, const struct raw *raw,
 
 int watch_lease(struct watch *watch)
 {
-	int rc = watch->raw->device ? -EOPNOTSUPP : lease_take(watch->raw->fd, watch->tid);
+	int rc = take_lease(watch);
 
 	if (rc == -EBUSY)
 		return rc;

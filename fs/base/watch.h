@@ -3,7 +3,8 @@
  *
  * What it does in which state of the gate:
  *	READY, leased      sleeps until the kernel asks for the lease
- *	READY, no lease    compares the identity every WATCH_CHECK_MS
+ *	READY, no lease    tries for the lease and compares the identity every
+ *	                   WATCH_CHECK_MS
  *	SUSPENDED          once no read is under way, gives the lease back so that
  *	                   the writer goes on; then tries every WATCH_POLL_MS to
  *	                   get it again, which succeeds when the last writer has
