@@ -126,7 +126,8 @@ static int show(struct attached *clone, struct err *err)
 {
 	const struct manifest *m = clone->manifest;
 	AUTO_FREE struct mount_new_disk *disks = calloc(m->n_disks + 1, sizeof(*disks));
-	AUTO_FREE char *names = calloc(m->n_disks + 1, STORE_TARGET_MAX + sizeof(STORE_DISK_SUFFIX));
+	AUTO_FREE char *names = calloc(m->n_disks + 1,
+		STORE_TARGET_MAX + sizeof(STORE_DISK_SUFFIX));
 	char *name = names;
 
 	if (!disks || !names)
@@ -280,7 +281,8 @@ static int insert(struct table *table, struct attached *clone, struct err *err)
 	if (other && !other->leaving && id_equal(&other->manifest->id, &clone->manifest->id))
 		return 1;
 	if (other)
-		return err_set(err, -EEXIST, "clone %s: another one of that name is attached", name);
+		return err_set(err, -EEXIST, "clone %s: another one of that name is attached",
+			name);
 	if (make_room_locked(table) < 0)
 		return err_sys(err, -ENOMEM, "clone %s", name);
 	rc = show(clone, err);

@@ -215,7 +215,8 @@ int status_add_table(struct table *table, const char *mountpoint, json_t *reply)
 	if (json_object_set_new(reply, "clones", clones) < 0 ||
 		json_object_set_new(reply, "bases", bases_array(&all)) < 0 ||
 		json_object_set_new(reply, "store_bytes", number(all.log_bytes)) < 0 ||
-		json_object_set_new(reply, "store_free_bytes", number(free_bytes(table->store))) < 0)
+		json_object_set_new(reply, "store_free_bytes",
+			number(free_bytes(table->store))) < 0)
 		rc = -ENOMEM;
 	free(all.base);
 	return rc;

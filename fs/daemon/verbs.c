@@ -48,7 +48,8 @@ static const char *text_of(const json_t *request, const char *member, size_t max
 
 static int missing(const char *verb, const char *member, struct err *err)
 {
-	return err_set(err, -EINVAL, "control verb %s: \"%s\" is missing or too long", verb, member);
+	return err_set(err, -EINVAL, "control verb %s: \"%s\" is missing or too long", verb,
+		member);
 }
 
 static int status(struct daemon *daemon, struct client *client, const json_t *request,

@@ -26,6 +26,15 @@ static struct mount_disk *pin(fuse_req_t req, fuse_ino_t ino)
 	return disk;
 }
 
+/* Serve it in the pool. what: how, and what of the request is not the same for all. */
+static void hand_over(fuse_req_t req, struct mount_disk *disk, struct waiting what, size_t data_len)
+{
+	what.req = req;
+	what.mount = fuse_req_userdata(req);
+	what.disk = disk;
+	session_wait(&what, data_len);
+}
+
 static void reply_open(fuse_req_t req, struct mount_disk *disk)
 {
 	struct open_answer answer = {
@@ -68,8 +77,7 @@ void data_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	} else if (session_disk(disk)) {
 		reply_open(req, disk);
 	} else {
-		session_wait(&(struct waiting){
-			.serve = serve_open, .req = req, .mount = mount, .disk = disk}, 0);
+		hand_over(req, disk, (struct waiting){.serve = serve_open}, 0);
 		return;
 	}
 	tree_disk_unpin(disk);
@@ -125,25 +133,26 @@ static void serve_read(struct waiting *w)
 void data_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {
 	struct mount_disk *at = pin(req, ino);
+	char *buf = session_read_buffer();
 	struct disk *disk;
-	uint64_t len;
-	int rc;
+	uint64_t len = 0;
+	int rc = -EAGAIN;
 
 	if (!at)
 		return;
 	disk = session_disk(at);
 	if (off < 0 || size > DISK_IO_MAX) {
-		fuse_reply_err(req, EINVAL);
-	} else if (!disk || (len = clamp(disk, size, (uint64_t)off),
-			rc = read_disk(disk, session_read_buffer(), len, (uint64_t)off,
-				DISK_NOWAIT)) == -EAGAIN) {
-		session_wait(&(struct waiting){.serve = serve_read, .req = req,
-			.mount = fuse_req_userdata(req), .disk = at, .off = (uint64_t)off,
-			.len = size}, 0);
-		return;
-	} else {
-		reply_data(req, rc, session_read_buffer(), len);
+		rc = -EINVAL;
+	} else if (disk) {
+		len = clamp(disk, size, (uint64_t)off);
+		rc = read_disk(disk, buf, len, (uint64_t)off, DISK_NOWAIT);
 	}
+	if (rc == -EAGAIN) {
+		hand_over(req, at, (struct waiting){.serve = serve_read, .lane = LANE_READ,
+			.off = (uint64_t)off, .len = size}, 0);
+		return;
+	}
+	reply_data(req, rc, buf, len);
 	tree_disk_unpin(at);
 }
 
@@ -189,9 +198,8 @@ void data_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, of
 	else if (disk)
 		rc = write_disk(disk, buf, size, (uint64_t)off, DISK_NOWAIT);
 	if (rc == -EAGAIN) {
-		session_wait(&(struct waiting){.serve = serve_write, .req = req,
-			.mount = fuse_req_userdata(req), .disk = at, .off = (uint64_t)off,
-			.len = size, .data = buf}, size);
+		hand_over(req, at, (struct waiting){.serve = serve_write, .lane = LANE_WRITE,
+			.off = (uint64_t)off, .len = size, .data = buf}, size);
 		return;
 	}
 	reply_written(req, rc, size);
@@ -217,8 +225,7 @@ void data_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_i
 		return;
 	disk = session_disk(at);
 	if (!disk || disk_unsynced(disk)) {
-		session_wait(&(struct waiting){.serve = serve_fsync, .req = req,
-			.mount = fuse_req_userdata(req), .disk = at}, 0);
+		hand_over(req, at, (struct waiting){.serve = serve_fsync}, 0);
 		return;
 	}
 	/* Nothing to wait for, but an earlier failure has to be told again. */
@@ -272,9 +279,8 @@ void data_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t l
 	else if (disk)
 		rc = allocate(disk, mode, (uint64_t)off, (uint64_t)len, DISK_NOWAIT);
 	if (rc == -EAGAIN) {
-		session_wait(&(struct waiting){.serve = serve_fallocate, .req = req,
-			.mount = fuse_req_userdata(req), .disk = at, .off = (uint64_t)off,
-			.len = (uint64_t)len, .arg = mode}, 0);
+		hand_over(req, at, (struct waiting){.serve = serve_fallocate, .lane = LANE_WRITE,
+			.off = (uint64_t)off, .len = (uint64_t)len, .arg = mode}, 0);
 		return;
 	}
 	fuse_reply_err(req, session_guest_errno(rc));
@@ -304,9 +310,8 @@ void data_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fu
 	if (!at)
 		return;
 	if (off >= 0 && (whence == SEEK_DATA || whence == SEEK_HOLE)) {
-		session_wait(&(struct waiting){.serve = serve_lseek, .req = req,
-			.mount = fuse_req_userdata(req), .disk = at, .off = (uint64_t)off,
-			.arg = whence}, 0);
+		hand_over(req, at, (struct waiting){.serve = serve_lseek,
+			.off = (uint64_t)off, .arg = whence}, 0);
 		return;
 	}
 	fuse_reply_err(req, off < 0 ? ENXIO : EINVAL);

@@ -137,7 +137,8 @@ int mount_remove(struct mount *mount, struct mount_clone *clone, struct err *err
 		return rc;
 	tree_wait_unpinned(clone);
 	for (uint32_t i = 0; i < clone->n_disks; i++) {
-		pool_lane_drain(mount->pool, &clone->disks[i].lane);
+		for (int lane = 0; lane < LANES; lane++)
+			pool_lane_drain(mount->pool, &clone->disks[i].lane[lane]);
 		if (atomic_load(&mount->serving))
 			notify_gone(mount, clone->ino, clone->disks[i].ino, clone->disks[i].name);
 	}

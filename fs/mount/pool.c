@@ -32,9 +32,9 @@ struct pool {
 
 static unsigned int share(const struct pool *pool)
 {
-	if (pool->running < POOL_THREADS_MAX / 4)
-		return POOL_LANE_MAX;
-	return pool->running < POOL_THREADS_MAX / 2 ? POOL_LANE_MAX / 4 : 1;
+	unsigned int n = (POOL_THREADS_MAX - pool->running) / POOL_SHARE_DIVISOR;
+
+	return n ? n : 1;
 }
 
 static void make_ready_locked(struct pool *pool, struct pool_lane *lane)

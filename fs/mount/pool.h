@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* An elastic pool of threads for requests that have to wait.
  *
- * Jobs come in lanes, one per disk. A lane runs at most a few jobs at a time,
- * fewer when the pool is crowded, and lanes take turns; so a disk whose base
- * hangs takes its share of threads and no more. Order within a lane is not
- * kept: FUSE requests have none.
+ * Jobs come in lanes, some per disk: what waits for a base must not stand in
+ * the way of what does not. A lane runs at most its share of jobs at a time:
+ * an eighth of the threads that are not running anything. So one disk alone
+ * gets as many as its guest is likely to have requests under way, and when
+ * many hang, each takes less and some threads are always left. Lanes take
+ * turns. Order within a lane is not kept: FUSE requests have none.
  */
 #ifndef FS_MOUNT_POOL_H
 #define FS_MOUNT_POOL_H
 
 #include <stdbool.h>
 
-/* Of a thread's stack only a few pages are ever touched. With every lane at
- * its smallest share, more than 500 disks may hang at the same time before
- * one that does not has to wait for a thread. */
 #define POOL_THREADS_MAX 1024
-#define POOL_STACK_BYTES (512u << 10)
-#define POOL_LANE_MAX 16 /* jobs of one lane at a time, in an uncrowded pool */
+#define POOL_STACK_BYTES (512u << 10) /* of which a few pages are ever touched */
+#define POOL_SHARE_DIVISOR 8
 #define POOL_IDLE_KEEP 2 /* threads that stay */
 #define POOL_IDLE_SEC 10 /* after which others go */
 

@@ -147,7 +147,7 @@ void session_wait(const struct waiting *what, size_t data_len)
 	struct waiting *w = copy_waiting(what, data_len);
 	struct waiting here = *what;
 
-	if (w && pool_submit(what->mount->pool, &what->disk->lane, &w->job) == 0)
+	if (w && pool_submit(what->mount->pool, &what->disk->lane[what->lane], &w->job) == 0)
 		return;
 	/* No memory or no threads: slow is better than failed. */
 	free(w);

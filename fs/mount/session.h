@@ -52,6 +52,7 @@ struct waiting {
 	fuse_req_t req;
 	struct mount *mount;
 	struct mount_disk *disk; /* pinned; unpinned after serve */
+	enum tree_lane lane;
 	uint64_t off, len;
 	int arg; /* whence, fallocate mode, fields to set */
 	struct stat attr;

@@ -198,14 +198,16 @@ static int check_new(const char *name, uint64_t node, const struct mount_new_dis
 	if (node == 0 || node > MOUNT_NODE_MAX || strlen(name) > TREE_FILE_MAX)
 		return err_set(err, -EUCLEAN, "clone %s: node number or name out of range", name);
 	for (uint32_t i = 0; i < n_disks; i++) {
-		if (disks[i].number == 0 || disks[i].number > MOUNT_DISKS_MAX ||
+		uint32_t number = disks[i].number;
+
+		if (number == 0 || number > MOUNT_DISKS_MAX ||
 			strlen(disks[i].name) > TREE_FILE_MAX)
-			return err_set(err, -EUCLEAN, "clone %s: disk %s: number or name out of range",
-				name, disks[i].name);
+			return err_set(err, -EUCLEAN, "clone %s: disk %s: number or name out of "
+				"range", name, disks[i].name);
 		for (uint32_t j = 0; j < i; j++)
-			if (disks[i].number == disks[j].number)
+			if (number == disks[j].number)
 				return err_set(err, -EUCLEAN, "clone %s: two disks have number %u",
-					name, disks[i].number);
+					name, number);
 	}
 	return 0;
 }

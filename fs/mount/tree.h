@@ -24,6 +24,14 @@
 
 struct tree;
 
+/* A flush must not stand behind reads of a base that hangs. */
+enum tree_lane {
+	LANE_OTHER,
+	LANE_READ,
+	LANE_WRITE, /* to merge with a block of the base */
+	LANES,
+};
+
 struct mount_disk {
 	/* set once */
 	struct mount_clone *clone;
@@ -33,7 +41,7 @@ struct mount_disk {
 
 	atomic_uint pins;
 	atomic_uint opens;
-	struct pool_lane lane;
+	struct pool_lane lane[LANES];
 
 	pthread_mutex_t open_lock;   /* held while the backend opens it */
 	_Atomic(struct disk *) disk; /* set once, under open_lock */
