@@ -7,6 +7,7 @@
  *	mkclone hold STORE IMAGE     until stdin ends; prints the identity
  *	mkclone status|stop STORE
  *	mkclone call STORE JSON      one request as it is; prints the reply
+ *	mkclone bytes SEED COUNT     so many bytes that no codec can shrink
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -139,6 +140,21 @@ static int talk(struct store *store, char **argv, struct err *err)
 	return rc;
 }
 
+static int print_bytes(const char *seed, const char *count)
+{
+	uint64_t state = strtoull(seed, NULL, 10) * 2 + 1;
+
+	for (uint64_t left = strtoull(count, NULL, 10); left > 0; left--) {
+		/* splitmix64's step: every seed gives another stream. */
+		uint64_t z = state += UINT64_C(0x9e3779b97f4a7c15);
+
+		z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+		z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+		putchar_unlocked((int)(z >> 56));
+	}
+	return fflush(stdout) == 0 ? 0 : -errno;
+}
+
 static int run(int argc, char **argv, struct err *err)
 {
 	struct store *store = NULL;
@@ -146,6 +162,8 @@ static int run(int argc, char **argv, struct err *err)
 
 	if (argc < 3)
 		return err_set(err, -EINVAL, "usage: see the head of mkclone.c");
+	if (strcmp(argv[1], "bytes") == 0 && argc == 4)
+		return print_bytes(argv[2], argv[3]);
 	if (strcmp(argv[1], "make") == 0 && argc >= 5)
 		return make_clone(argv[2], argv[3], argv + 4, argc - 4, err);
 	rc = store_open(&io_kernel, argv[2], &store, err);
