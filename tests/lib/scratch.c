@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,11 +25,25 @@
 #define OUTPUT_MAX 65536
 
 static char dir[SCRATCH_PATH_MAX];
+static pid_t owner; /* who made dir; its children leave it alone */
+
+/* A failed assert() in a thread or a Ctrl-C ends the program without tear-down. */
+static void remove_and_die(int signal_number)
+{
+	signal(signal_number, SIG_DFL);
+	if (getpid() == owner)
+		scratch_remove();
+	raise(signal_number);
+}
 
 void scratch_make(void)
 {
+	static const int deadly[] = {SIGABRT, SIGINT, SIGTERM, SIGHUP};
 	const char *top = getenv("TMPDIR");
 
+	owner = getpid();
+	for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
+		signal(deadly[i], remove_and_die);
 	assert_string_equal(dir, "");
 	snprintf(dir, sizeof(dir), "%s/lazyclone-test-XXXXXX", top ? top : "/tmp");
 	assert_non_null(mkdtemp(dir));
