@@ -124,51 +124,70 @@ static int prepare(struct run *run, struct err *err)
 
 /* ---- names ---- */
 
-static int check_name(const struct run *run, const char *name, struct err *err)
+static int check_free(const struct run *run, const char *name, struct err *err)
 {
+	if (!census_has_name(run->census, name))
+		return 0;
+	err_set(err, -EEXIST, "%s: a domain or clone of that name is there already", name);
+	err_hint(err, "give another name, or none: lazyclone picks the first free one");
+	return -EEXIST;
+}
+
+/* NAME, or NAMEi of several, i from 1. Caller frees. */
+static int compose_name(const struct clone_options *options, uint32_t i, char **ret_name,
+	struct err *err)
+{
+	AUTO_FREE char *name = NULL;
+
+	if (options->count == 1)
+		name = strdup(options->name);
+	else if (asprintf(&name, "%s%u", options->name, i) < 0)
+		name = NULL;
+	if (!name)
+		return err_sys(err, -ENOMEM, "clone %s", options->name);
 	if (!store_name_valid(name)) {
 		err_set(err, -EINVAL, "'%s' cannot be the name of a clone", name);
 		err_hint(err, "a name has 1 to %d bytes, no '/', no control character, and does not "
 			"begin with a dot", STORE_NAME_MAX);
 		return -EINVAL;
 	}
-	if (census_has_name(run->census, name)) {
-		err_set(err, -EEXIST, "%s: a domain or clone of that name is there already", name);
-		err_hint(err, "give another name, or none: lazyclone picks the first free one");
-		return -EEXIST;
-	}
+	*ret_name = steal_ptr(&name);
 	return 0;
+}
+
+/* What can be refused before anything is looked at or started. */
+static int check_options(const struct clone_options *options, struct err *err)
+{
+	AUTO_FREE char *longest = NULL;
+
+	if (options->count == 0 || options->count > CLONE_COUNT_MAX)
+		return err_set(err, -EINVAL, "a run makes 1 to %d clones", CLONE_COUNT_MAX);
+	if (!options->source == !options->disk_only)
+		return err_set(err, -EINVAL, "either a domain or an image is cloned");
+	if (!options->name && options->disk_only)
+		return err_set(err, -EINVAL, "a disk without a domain needs a name");
+	return options->name ? compose_name(options, options->count, &longest, err) : 0;
 }
 
 /* The name of clone i, counted from 0. Caller frees. */
 static int choose_name(struct run *run, uint32_t i, char **ret_name, struct err *err)
 {
-	const struct clone_options *options = run->options;
-	char *name;
+	AUTO_FREE char *name = NULL;
 	int rc;
 
-	if (!options->name && !run->origin->domain.name)
-		return err_set(err, -EINVAL, "a disk without a domain needs a name");
-	if (!options->name)
+	if (!run->options->name)
 		return census_next_name(run->census, run->origin->domain.name, &run->next_number,
 			ret_name, err);
-	if (options->count == 1)
-		name = strdup(options->name);
-	else if (asprintf(&name, "%s%u", options->name, i + 1) < 0)
-		name = NULL;
-	if (!name)
-		return err_sys(err, -ENOMEM, "clone %s", options->name);
-	rc = check_name(run, name, err);
-	if (rc < 0) {
-		free(name);
-		return rc;
-	}
-	*ret_name = name;
-	return 0;
+	rc = compose_name(run->options, i + 1, &name, err);
+	if (rc == 0)
+		rc = check_free(run, name, err);
+	if (rc == 0)
+		*ret_name = steal_ptr(&name);
+	return rc;
 }
 
-/* All names that will be wanted, before anything is made: bad ones and, for
- * all or none, taken ones. */
+/* All names that will be wanted, before the first is made. Of several, the
+ * free ones can be made all the same, unless it is all or none. */
 static int check_names(struct run *run, struct err *err)
 {
 	uint32_t count = run->options->name ? run->options->count : 0;
@@ -178,7 +197,7 @@ static int check_names(struct run *run, struct err *err)
 		int rc = choose_name(run, i, &name, err);
 
 		if (rc == -EEXIST && count > 1 && !run->options->all_or_none)
-			continue; /* the others can be made */
+			continue;
 		if (rc < 0)
 			return rc;
 		free(name);
@@ -450,10 +469,10 @@ int clone_make(struct session *session, const struct clone_options *options,
 	struct run run = {
 		.session = session, .options = options, .next_number = 1, .begun_ns = now_ns()};
 	struct err failure = {0};
-	int rc;
+	int rc = check_options(options, err);
 
-	if (options->count == 0 || options->count > CLONE_COUNT_MAX)
-		return err_set(err, -EINVAL, "a run makes 1 to %d clones", CLONE_COUNT_MAX);
+	if (rc < 0)
+		return rc;
 	interrupt_catch();
 	rc = prepare(&run, &failure);
 	if (rc == 0)

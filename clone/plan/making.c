@@ -12,6 +12,7 @@
 
 #include "clone/plan/interrupt.h"
 #include "clone/plan/nvram.h"
+#include "clone/plan/ours.h"
 #include "fs/ctl/ctl.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/round.h"
@@ -207,11 +208,21 @@ int making_plan(struct making *making, char *name, struct census *census, struct
 
 /* ---- the steps ---- */
 
+static int add_lock(int dirfd, struct err *err)
+{
+	AUTO_CLOSE int fd = openat(dirfd, OURS_LOCK_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+		0600);
+
+	return fd < 0 ? err_sys(err, -errno, "cannot make the clone's lock") : 0;
+}
+
 static int add_files(struct making *making, struct err *err)
 {
 	int dirfd = store_stage_dirfd(making->stage);
-	int rc = record_write_new(dirfd, making->record, err);
+	int rc = add_lock(dirfd, err);
 
+	if (rc == 0)
+		rc = record_write_new(dirfd, making->record, err);
 	if (rc == 0 && making->nvram)
 		rc = nvram_keep(making->origin->scanned->nvram, dirfd, err);
 	return rc < 0 ? rc : 0;

@@ -9,14 +9,11 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <time.h>
 
+#include "clone/plan/hide.h"
 #include "clone/xml/domain.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/io.h"
-
-#define LOCK_NAME "lock" /* in the clone's directory */
-#define HIDE_POLL_NS 10000000
 
 void ours_clear(struct ours *ours)
 {
@@ -117,8 +114,8 @@ static int lock_clone(struct ours *ours, const char *name, struct err *err)
 {
 	int rc;
 
-	ours->lock_fd = openat(ours->dirfd, LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC,
-		0600);
+	ours->lock_fd = openat(ours->dirfd, OURS_LOCK_NAME,
+		O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	rc = ours->lock_fd < 0 ? -errno : io_lock(ours->lock_fd, true, 0, 1);
 	if (rc == -EAGAIN) {
 		err_set(err, -EBUSY, "clone %s: another lazyclone command is at work on it", name);
@@ -258,26 +255,9 @@ int ours_take(struct session *session, const char *clone, struct ours *ret_ours,
 	return find(session, clone, true, ret_ours, err);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 int ours_hide(const struct ours *ours, struct ctl *ctl, struct err *err)
 {
-	struct timespec pause = {.tv_nsec = HIDE_POLL_NS};
-	int64_t deadline_ms = now_ms() + OURS_HIDE_MS;
-	int rc;
-
-	if (!ctl)
-		return 0;
-	while ((rc = ctl_detach(ctl, ours->manifest->name, &ours->manifest->id, err)) == -EBUSY &&
-		now_ms() < deadline_ms)
-		nanosleep(&pause, NULL);
-	return rc == -ENOENT ? 0 : rc;
+	return hide_clone(ctl, ours->manifest->name, &ours->manifest->id, err);
 }
 
 int ours_show(const struct ours *ours, struct ctl *ctl, struct err *err)

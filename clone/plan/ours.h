@@ -43,11 +43,11 @@ void ours_clear(struct ours *ours);
 /* Look at the domain again. */
 int ours_refresh(struct ours *ours, struct err *err);
 
-/* Let the daemon hide its disks. A file that was just closed is seen as such
- * a moment later (the kernel tells the daemon without waiting), so -EBUSY is
- * believed only after OURS_HIDE_MS. 0 also when it was hidden before, or no
- * daemon runs (ctl NULL). */
-#define OURS_HIDE_MS 2000
+/* Held as long as a command changes the clone; made with it, so that removing
+ * one from a full file system needs no room. */
+#define OURS_LOCK_NAME "lock" /* in the clone's directory */
+
+/* Let the daemon hide its disks: hide_clone(). */
 int ours_hide(const struct ours *ours, struct ctl *ctl, struct err *err);
 
 /* Show them again, should a killed command have hidden them. */

@@ -9,10 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clone/plan/hide.h"
 #include "clone/plan/nvram.h"
 #include "clone/virt/virt.h"
 #include "clone/xml/domain.h"
-#include "fs/ctl/ctl.h"
 #include "fs/store/store.h"
 #include "fs/util/cleanup.h"
 
@@ -67,11 +67,8 @@ static int undo_clone(struct session *session, const char *name, const char *id_
 	rc = session_need_store(session, false, &store, err);
 	if (rc == 0)
 		rc = session_daemon_if_up(session, &ctl, err);
-	if (rc == 0 && ctl) {
-		rc = ctl_detach(ctl, name, &id, err);
-		if (rc == -ENOENT)
-			rc = 0;
-	}
+	if (rc == 0)
+		rc = hide_clone(ctl, name, &id, err);
 	if (rc == 0)
 		rc = store_remove(store, name, &id, err);
 	return rc == -ENOENT ? 0 : rc;

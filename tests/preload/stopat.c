@@ -9,6 +9,7 @@
  *	STOPAT_DO    kill: die before it (the next one is "after it")
  *	             fail: it is not made and returns EIO
  *	             int:  SIGINT arrives just before it
+ *	             stop: it waits there until SIGCONT
  *	STOPAT_LOG   this file gets a line when the call was reached
  */
 #include <dlfcn.h>
@@ -57,6 +58,8 @@ static int reached(const char *name)
 		syscall(SYS_kill, getpid(), SIGKILL);
 	if (strcmp(what, "int") == 0)
 		raise(SIGINT);
+	if (strcmp(what, "stop") == 0)
+		raise(SIGSTOP);
 	if (strcmp(what, "fail") != 0)
 		return 0;
 	errno = EIO;
