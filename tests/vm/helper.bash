@@ -58,13 +58,16 @@ vm_end_daemon() {
 	umount -l "$VM_MOUNT" 2>/dev/null || true
 }
 
+# Goes on whatever fails on the way, and fails when anything is left.
 vm_teardown_file() {
 	[ -n "${VM_DIR:-}" ] || return 0
+	set +e
 	vm_remove_domains
 	vm_end_daemon
 	libvirt_down "$VM_DIR/libvirt"
 	chattr -i "$VM_MOUNT" 2>/dev/null || true
 	rm -rf --one-file-system "$VM_DIR"
+	[ ! -e "$VM_DIR" ]
 }
 
 # The domain's XML on stdout: NAME, IMAGE, command line words.
