@@ -57,6 +57,14 @@ static int check_owner(struct log *log)
 	return now.generation == log->super.generation && now.epoch == log->super.epoch ? 0 : -EIO;
 }
 
+int log_break(struct log *log)
+{
+	SCOPED_LOCK(&log->lock);
+
+	log->broken = -EIO;
+	return -EIO;
+}
+
 /* Allocate the next slot and write a segment header into it. The tail moves
  * there; nothing is synced. */
 static int start_segment(struct log *log)
@@ -74,7 +82,7 @@ static int start_segment(struct log *log)
 	int rc;
 
 	if (check_owner(log) < 0)
-		return -EIO;
+		return log_break(log);
 	{
 		SCOPED_LOCK(&log->lock);
 		next.durable_lsn = log->durable_lsn;
@@ -92,14 +100,6 @@ static int start_segment(struct log *log)
 	log->end = FORMAT_PAGE;
 	log->max_seq = next.seq;
 	return 0;
-}
-
-int log_break(struct log *log)
-{
-	SCOPED_LOCK(&log->lock);
-
-	log->broken = -EIO;
-	return -EIO;
 }
 
 /* Its header is durable before the super block names it. */

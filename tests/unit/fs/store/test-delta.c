@@ -281,6 +281,30 @@ static void read_verifies(void **state)
 	delta_abandon(delta);
 }
 
+/* Somebody else wrote the super block: the next segment is not begun, and no
+ * call succeeds from then on, not even one that the old segment has room for. */
+static void lost_owner_goes_eio(void **state)
+{
+	struct delta *delta = open_delta();
+	struct format_super raw;
+	int fd = open_file("super"), rc = 0;
+
+	fill(buf, 256, 7);
+	assert_int_equal(delta_write(delta, buf, 1, 0), 0);
+	assert_int_equal(pread(fd, &raw, sizeof(raw), 0), sizeof(raw));
+	raw.generation = le64_put(le64_get(raw.generation) + 8);
+	raw.epoch = le64_put(1);
+	raw.sum = le64_put(hash64(&raw, offsetof(struct format_super, sum), 0));
+	assert_int_equal(pwrite(fd, &raw, sizeof(raw), 0), sizeof(raw));
+	close(fd);
+	for (int i = 0; i < 64 && rc == 0; i++)
+		rc = delta_write(delta, buf, 256, 0);
+	assert_int_equal(rc, -EIO);
+	assert_int_equal(delta_zero(delta, 0, 1), -EIO);
+	assert_int_equal(delta_flush(delta), -EIO);
+	delta_abandon(delta);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -294,6 +318,7 @@ int main(void)
 		CASE(flipped_bits_are_noticed),
 		CASE(newer_format_is_refused),
 		CASE(read_verifies),
+		CASE(lost_owner_goes_eio),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
