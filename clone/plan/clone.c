@@ -353,11 +353,14 @@ static uint32_t make_all(struct run *run)
 			continue;
 		}
 		rc = make_one(run, i, result, &result->err);
-		if (rc < 0) {
-			result->err.code = rc;
-			failed++;
-			stopped = stops_the_run(run, rc);
+		if (rc == 0) {
+			/* What a name taken in the last moment had said. */
+			result->err = (struct err){0};
+			continue;
 		}
+		result->err.code = rc;
+		failed++;
+		stopped = stops_the_run(run, rc);
 	}
 	return failed;
 }

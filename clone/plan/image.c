@@ -267,7 +267,8 @@ static int drop_temp(const struct record_disk *disk)
 /* Somebody may have begun to use it: QEMU's locks tell. */
 static int drop_final(const struct record_disk *disk)
 {
-	AUTO_CLOSE int fd = open(disk->image, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	AUTO_CLOSE int fd =
+		open(disk->image, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	struct stat st;
 	int rc;
 

@@ -41,12 +41,15 @@ static bool is_whole(struct session *session, const struct journal *journal, uin
 {
 	const struct journal_entry *clone = entry_of_kind(journal, from, JOURNAL_CLONE);
 	const struct journal_entry *domain = entry_of_kind(journal, from, JOURNAL_DOMAIN);
+	struct ctl *ctl;
 	struct ours ours;
 	struct id id;
 	bool whole;
 
 	if (!clone || !domain || has_group(journal, from))
 		return false;
+	/* A running daemon knows the mount point better than the store does. */
+	session_need_daemon(session, false, &ctl, NULL);
 	if (id_parse(clone->more, &id) < 0 || ours_find(session, clone->name, &ours, NULL) < 0)
 		return false;
 	whole = id_equal(&ours.manifest->id, &id) && ours.domain.name &&

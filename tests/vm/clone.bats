@@ -157,10 +157,14 @@ define_with_nic() {
 }
 
 @test "two commands at once: twenty clones, no name twice, all whole" {
-	lazyclone clone "$web" -N 10 >"$VM_DIR/a" 3>&- &
+	# Both find no daemon, too.
+	lazyclone umount >/dev/null
+	lazyclone clone --json "$web" -N 10 >"$VM_DIR/a" 3>&- &
 	first=$!
-	lazyclone clone "$web" -N 10 >"$VM_DIR/b"
+	lazyclone clone --json "$web" -N 10 >"$VM_DIR/b"
 	wait "$first"
+	[ "$(jq -s 'add | map(select(.made and .error == null)) | length' \
+		"$VM_DIR/a" "$VM_DIR/b")" -eq 20 ]
 	rm "$VM_DIR/a" "$VM_DIR/b"
 	[ "$(names | wc -w)" -eq 20 ]
 	for name in $(names); do
