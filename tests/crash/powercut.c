@@ -18,11 +18,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fs/store/delta.h"
@@ -34,15 +32,17 @@
 #include "tests/lib/saboteur.h"
 #include "tests/lib/stamps.h"
 #include "tests/lib/temp.h"
+#include "tests/lib/thin.h"
 
 #define NAME "00112233445566778899aabbccddeeff"
 #define DEPTH_MAX 3
+#define GROWTHS_MAX 4
 
 /* What one life does, one letter per step:
  *	w  write 1 to 4 blocks       W  write 20 to 40 (crosses segment ends)
  *	1  write one block           z  zero some blocks
  *	f  flush                     c  close cleanly and open again
- *	k  abandon and open again (a killed process) */
+ *	g  grow the disk             k  abandon and open again (a killed process) */
 struct workload {
 	const char *name;
 	const char *steps;        /* of the first life */
@@ -57,7 +57,7 @@ struct workload {
 	bool must_fail; /* a test of the test */
 };
 
-#define WORKLOAD(name_, blocks_, steps_, second_, every_, third_, ...)                              \
+#define WORKLOAD(name_, blocks_, steps_, second_, every_, third_, ...)                             \
 	{                                                                                          \
 		.name = name_, .n_blocks = blocks_, .steps = steps_, .second_steps = second_,      \
 		.second_every = every_, .third_every = third_, __VA_ARGS__                         \
@@ -66,18 +66,18 @@ struct workload {
 	.sabotage = SABOTAGE_##kind_, .call = CALL_##call_, .nth = nth_, .error = error_
 
 static const struct workload workloads[] = {
-	WORKLOAD("mixed", 24, "wwf1wzf1w1fwz1wfw11zw", "1wfz1", 1, 97),
-	WORKLOAD("singles", 8, "1f1f11f1111f111111", "1f1", 1, 47),
-	WORKLOAD("reopen", 16, "wfckw1fkzkwcwzf1c", "wcw", 1, 97),
-	WORKLOAD("killed", 8, "1k1k1fk1k1", "1k1", 1, 47),
+	WORKLOAD("mixed", 24, "wwf1wgzf1w1fwz1wfgw11zw", "1wfz1", 1, 397),
+	WORKLOAD("singles", 8, "1f1f11f1111f111111", "1f1", 1, 197),
+	WORKLOAD("reopen", 16, "wfckw1fkzgkwcwzf1c", "wcgw", 1, 697),
+	WORKLOAD("killed", 8, "1k1k1fk1k1", "1k1", 1, 397),
 	WORKLOAD("zeros", 24, "zfwzzfzwzf", "zwfz", 1, 97),
-	WORKLOAD("segments", 64, "WWfWWWfWzWWfW", "Wf1W", 40, 0),
-	WORKLOAD("segments at once", 64, "WWWWWWWW", "WfW", 25, 0),
-	WORKLOAD("failed write", 16, "w1fw1w1fw", "1wf1", 2, 0, SABOTAGED(FAIL, PWRITEV, 7, -EIO)),
-	WORKLOAD("short write", 16, "w1fw1w1fw", "1wf1", 2, 0, SABOTAGED(SHORT, PWRITEV, 7, -EIO)),
-	WORKLOAD("short write, full", 64, "wfWwWwfw", "1wf1", 20, 0,
+	WORKLOAD("segments", 64, "WWfWWWfWzWWfW", "Wf1W", 12, 0),
+	WORKLOAD("segments at once", 64, "WWWWWWWW", "WfW", 12, 0),
+	WORKLOAD("failed write", 16, "w1fw1w1fw", "1wf1", 1, 0, SABOTAGED(FAIL, PWRITEV, 7, -EIO)),
+	WORKLOAD("short write", 16, "w1fw1w1cw", "1wf1", 1, 0, SABOTAGED(SHORT, PWRITEV, 7, -EIO)),
+	WORKLOAD("short write, full", 64, "wfWwWwfw", "1wf1", 8, 0,
 		SABOTAGED(SHORT, PWRITEV, 8, -ENOSPC)),
-	WORKLOAD("no segment", 64, "WWWWfW1f1", "1wf1", 40, 0,
+	WORKLOAD("no segment", 64, "WWWWfW1f1", "1wf1", 8, 0,
 		SABOTAGED(FAIL, FALLOCATE, 2, -ENOSPC)),
 	WORKLOAD("lie: syncs", 16, "wf1fwf", "1f", 1, 0, SABOTAGED(LIE, SYNC, 0, 0),
 		.must_fail = true),
@@ -97,20 +97,10 @@ static struct {
 	bool quiet; /* a failure is what we want */
 } run;
 
-/* The kernel, but space is only promised: allocating it in memory ten thousand
- * times would be nine tenths of the work. What is read is the same. */
-static struct io_gate thin;
-
-static int thin_fallocate(const struct io_gate *io, int fd, int mode, uint64_t off, uint64_t len)
-{
-	struct stat st;
-
-	if (mode != 0)
-		return io_kernel.fallocate(io, fd, mode, off, len);
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	return (uint64_t)st.st_size >= off + len ? 0 : io_kernel.ftruncate(io, fd, off + len);
-}
+struct growth {
+	size_t begun, ended; /* marks in the record */
+	uint64_t size_bytes;
+};
 
 struct life {
 	const struct workload *workload;
@@ -120,7 +110,9 @@ struct life {
 	struct stamps *stamps;
 	struct delta *delta;
 	int dirfd;
-	uint64_t cuts;
+	uint64_t size_bytes; /* of the disk when the life begins */
+	struct growth grown[GROWTHS_MAX];
+	unsigned int n_grown;
 };
 
 static int complain(const struct life *life, const char *what, const char *why)
@@ -169,6 +161,19 @@ static void do_flush(struct life *life)
 		stamps_add_flush(life->stamps, recorder_length(life->rec), ops);
 }
 
+static int do_grow(struct life *life)
+{
+	struct growth *growth = &life->grown[life->n_grown++];
+
+	assert(life->n_grown <= GROWTHS_MAX);
+	growth->size_bytes = delta_size(life->delta) + 8 * DELTA_BLOCK_BYTES;
+	growth->begun = recorder_length(life->rec);
+	if (delta_grow(life->delta, growth->size_bytes) < 0)
+		return complain(life, "growing", "refused");
+	growth->ended = recorder_length(life->rec);
+	return 0;
+}
+
 static int do_reopen(struct life *life, bool clean)
 {
 	size_t ops = life->stamps->n_ops;
@@ -206,6 +211,8 @@ static int do_step(struct life *life, char step)
 	case 'f':
 		do_flush(life);
 		return 0;
+	case 'g':
+		return do_grow(life);
 	case 'c':
 	case 'k':
 		return do_reopen(life, step == 'c');
@@ -283,6 +290,21 @@ static void print_history(const struct stamps *stamps, const uint32_t *versions,
 	fprintf(stderr, "  %zu of these writes must be there, %zu may\n", least, most);
 }
 
+/* Grown as far as was promised, and no farther than was asked. */
+static bool size_matches(const struct life *parent, uint64_t size_bytes, size_t prefix)
+{
+	uint64_t least = parent->size_bytes;
+	uint64_t most = parent->size_bytes;
+
+	for (unsigned int i = 0; i < parent->n_grown; i++) {
+		if (parent->grown[i].ended <= prefix)
+			least = parent->grown[i].size_bytes;
+		if (parent->grown[i].begun < prefix)
+			most = parent->grown[i].size_bytes;
+	}
+	return size_bytes >= least && size_bytes <= most;
+}
+
 /* What is on the disk now, against what the parent life promised. */
 static int check_state(struct life *life, const struct life *parent, const struct cut *cut,
 	uint32_t *versions)
@@ -294,6 +316,8 @@ static int check_state(struct life *life, const struct life *parent, const struc
 	if (rc < 0)
 		return complain(parent, cut->what, rc == -EUCLEAN ? "a block is a mixture" :
 					       strerror(-rc));
+	if (!size_matches(parent, delta_size(life->delta), cut->prefix))
+		return complain(parent, cut->what, "the disk has another size");
 	if (stamps_match(parent->stamps, versions, least, most))
 		return 0;
 	print_history(parent->stamps, versions, least, most);
@@ -311,7 +335,7 @@ static int cut_and_go_on(void *ctx, const struct cut *cut)
 
 	image_clear(root);
 	image_store(cut->image, root);
-	life.rec = recorder_new(root, cut->image, &thin);
+	life.rec = recorder_new(root, cut->image, io_thin);
 	life.gate = recorder_gate(life.rec);
 	life.dirfd = recorder_open_root(life.rec);
 	rc = open_delta(&life, cut->what);
@@ -319,6 +343,7 @@ static int cut_and_go_on(void *ctx, const struct cut *cut)
 		rc = check_state(&life, parent, cut, versions);
 	if (rc == 0 && has_next_life(parent)) {
 		life.stamps = stamps_new(n_blocks, versions);
+		life.size_bytes = delta_size(life.delta);
 		rc = work(&life, parent->workload->second_steps);
 		if (rc == 0)
 			rc = cut_life(&life, 0);
@@ -359,9 +384,10 @@ static int first_life(const struct workload *w)
 	int rc;
 
 	image_clear(run.root[0]);
-	life.rec = recorder_new(run.root[0], NULL, &thin);
+	life.rec = recorder_new(run.root[0], NULL, io_thin);
 	life.dirfd = recorder_open_root(life.rec);
 	life.stamps = stamps_new(w->n_blocks, NULL);
+	life.size_bytes = (uint64_t)w->n_blocks * DELTA_BLOCK_BYTES;
 	/* Before the recorder: a lie is told to the delta, not to the record. */
 	saboteur_init(&saboteur, recorder_gate(life.rec));
 	life.gate = &saboteur.gate;
@@ -407,12 +433,7 @@ int main(int argc, char **argv)
 	unsigned int passed = 0;
 
 	printf("powercut: SEED=%" PRIu64 "\n", seed);
-	thin = io_kernel;
-	thin.fallocate = thin_fallocate;
-	/* Keep freed memory: giving it back and taking it again is most of the rest. */
-	mallopt(M_MMAP_THRESHOLD, 64 << 20);
-	mallopt(M_TRIM_THRESHOLD, 256 << 20);
-	fflush(stdout);
+	thin_keep_memory();
 	for (unsigned int depth = 0; depth <= DEPTH_MAX; depth++)
 		temp_dir_fast("powercut", run.root[depth]);
 	for (size_t i = 0; i < N_WORKLOADS; i++) {

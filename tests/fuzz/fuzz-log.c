@@ -21,6 +21,7 @@
 #include "fs/util/id.h"
 #include "fs/util/round.h"
 #include "tests/lib/image.h"
+#include "tests/lib/thin.h"
 
 #define NAME "00112233445566778899aabbccddeeff"
 #define SLOTS 3
@@ -120,7 +121,7 @@ static uint32_t count_payloads(const struct record *r)
 /* One record at *end of the segment; moves *end and *chain on. */
 static void make_record(const struct segment *s, uint64_t *end, uint64_t *chain, uint64_t *lsn)
 {
-	static uint8_t bytes[RECORD_HEAD_MAX + 16 * 65536];
+	static uint8_t bytes[RECORD_HEAD_MAX + 16 * (FORMAT_BLOCK_SUM + 65536) + 8];
 	uint64_t sums[16];
 	struct record r = {.type = FORMAT_DATA};
 	struct record_place place = {
@@ -142,8 +143,9 @@ static void make_record(const struct segment *s, uint64_t *end, uint64_t *chain,
 	r.count = take_or(r.type == FORMAT_DATA ? r.n : 1 + take(2));
 	r.lsn = take_or(*lsn + 1);
 	head = sizeof(struct format_record) + record_table_bytes(r.n);
-	memset(bytes, 0, sizeof(bytes));
+	memset(bytes, 0, head);
 	body = make_body(&place, &r, bytes + head, sums);
+	memset(bytes + head + body, 0, 8); /* the padding */
 	r.length = (uint32_t)take_or(round_up(head + body, 8));
 	record_encode(&place, &r, sums, count_payloads(&r), bytes);
 	put(place.pos, bytes, round_up(head + body, 8));
@@ -252,8 +254,8 @@ static struct delta *open_it(void)
 {
 	struct delta *delta;
 	struct err err;
-	int rc = delta_open(f.dirfd, NAME, &(struct delta_options){.force_takeover = true}, &delta,
-		&err);
+	const struct delta_options options = {.io = io_thin, .force_takeover = true};
+	int rc = delta_open(f.dirfd, NAME, &options, &delta, &err);
 
 	if (rc < 0 && (rc != err.code || !err.message[0]))
 		abort();
@@ -306,9 +308,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!f.log) {
 		setup();
 		atexit(cleanup);
+		thin_keep_memory();
 	}
 	memset(&f.super, 0, sizeof(f.super));
-	memset(f.log, 0, LOG_BYTES);
+	memset(f.log, 0, f.log_size);
 	memset(f.end, 0, sizeof(f.end));
 	memset(f.chain, 0, sizeof(f.chain));
 	f.log_size = 0;

@@ -121,11 +121,11 @@ int stamps_read(struct delta *delta, uint32_t n_blocks, uint32_t *ret_versions)
 		uint32_t count = (uint32_t)min_u64(n_blocks - block, DELTA_BLOCKS_MAX);
 		int run = rc = delta_read(delta, buf, count, block, false, &owner);
 
-		for (int i = 0; rc > 0 && i < run; i++) {
-			ret_versions[block + (uint32_t)i] = STAMP_ABSENT;
-			if (owner != DELTA_ABSENT &&
-				stamps_identify(buf + (size_t)i * DELTA_BLOCK_BYTES,
-					block + (uint32_t)i, &ret_versions[block + (uint32_t)i]) < 0)
+		for (uint32_t b = block; rc > 0 && b < block + (uint32_t)run; b++) {
+			const uint8_t *at = buf + (size_t)(b - block) * DELTA_BLOCK_BYTES;
+
+			ret_versions[b] = STAMP_ABSENT;
+			if (owner != DELTA_ABSENT && stamps_identify(at, b, &ret_versions[b]) < 0)
 				rc = -EUCLEAN;
 		}
 	}
