@@ -32,9 +32,9 @@ struct pool {
 
 static unsigned int share(const struct pool *pool)
 {
-	unsigned int n = (POOL_THREADS_MAX - pool->running) / POOL_SHARE_DIVISOR;
-
-	return n ? n : 1;
+	if (pool->running >= POOL_SHARED_THREADS)
+		return 1;
+	return 1 + (POOL_SHARED_THREADS - pool->running) / POOL_SHARE_DIVISOR;
 }
 
 static void make_ready_locked(struct pool *pool, struct pool_lane *lane)

@@ -2,11 +2,11 @@
 /* An elastic pool of threads for requests that have to wait.
  *
  * Jobs come in lanes, some per disk: what waits for a base must not stand in
- * the way of what does not. A lane runs at most its share of jobs at a time:
- * an eighth of the threads that are not running anything. So one disk alone
- * gets as many as its guest is likely to have requests under way, and when
- * many hang, each takes less and some threads are always left. Lanes take
- * turns. Order within a lane is not kept: FUSE requests have none.
+ * the way of what does not. A lane runs at most its share of jobs at a time,
+ * which shrinks to one as half of the threads get busy; the other half is
+ * kept for one job of a lane each. So a lane alone has some sixty threads, and
+ * more than 500 lanes may hang before one that does not has to wait. Lanes
+ * take turns. Order within a lane is not kept: FUSE requests have none.
  */
 #ifndef FS_MOUNT_POOL_H
 #define FS_MOUNT_POOL_H
@@ -15,6 +15,7 @@
 
 #define POOL_THREADS_MAX 1024
 #define POOL_STACK_BYTES (512u << 10) /* of which a few pages are ever touched */
+#define POOL_SHARED_THREADS (POOL_THREADS_MAX / 2)
 #define POOL_SHARE_DIVISOR 8
 #define POOL_IDLE_KEEP 2 /* threads that stay */
 #define POOL_IDLE_SEC 10 /* after which others go */
