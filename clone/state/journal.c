@@ -271,6 +271,8 @@ static int load(struct journal *journal, const char *name, struct err *err)
 	rc = journal_parse(text, len, &journal->entries, &journal->n_entries, &good, err);
 	if (rc < 0) {
 		err_prefix(err, "the journal %s of a killed run", name);
+		err_hint(err, "what it made may be left over; to go on, move %s/%s out of the store",
+			JOURNAL_DIR, name);
 		return rc;
 	}
 	journal->n_allocated = journal->n_entries;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # kill-steps.bats: clone, hydrate and rm, killed, failing and interrupted at each of their steps.
 
+# shellcheck disable=SC2154 # set by run, and by steps.bash
 bats_require_minimum_version 1.5.0
 load helper
 load tiny

@@ -246,6 +246,7 @@ static void refused(const char *text)
 	put_file(NAME, text, strlen(text));
 	assert_int_equal(journal_next_orphan(dirfd_of_store, &journal, &err), -EUCLEAN);
 	assert_non_null(strstr(err.message, NAME));
+	assert_non_null(strstr(err.hint, "journal/" NAME));
 }
 
 static void test_damage_is_named(void **state)

@@ -1,0 +1,125 @@
+#!/usr/bin/env bats
+# recover.bats: what a killed clone left, when the daemon, libvirt or the journal is in trouble.
+
+# shellcheck disable=SC2154 # set by run, and by steps.bash
+bats_require_minimum_version 1.5.0
+load helper
+load tiny
+load steps
+
+setup_file() {
+	vm_setup_file
+	steps_define "$VM_PREFIX-web"
+	lazyclone mount >/dev/null
+}
+
+teardown_file() { vm_teardown_file; }
+
+setup() {
+	web=$VM_PREFIX-web
+	one=$VM_PREFIX-one
+	lazyclone mount >/dev/null
+	before=$(tiny_left)
+}
+
+teardown() {
+	[ "$(tiny_left)" = "$before" ] && return
+	diff <(echo "$before") <(tiny_left)
+}
+
+next_command() { expect 3 lazyclone rm "$VM_PREFIX-nobody"; }
+
+# A clone killed just before the call called $1, its step $steps_n; what it made is there.
+killed_at() {
+	local n
+	for ((n = 1; ; n++)); do
+		steps_run "$n" kill clone "$web" "$one"
+		[ -n "$step" ] || return 1
+		[ "$step" != "$1" ] || break
+		next_command
+	done
+	steps_n=$n
+	[ "$(find "$LAZYCLONE_STORE/journal" -name '*.json' | wc -l)" -eq 1 ]
+}
+
+journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
+
+@test "the notice says what was undone" {
+	killed_at virDomainDefineXMLFlags
+	next_command
+	[[ $stderr == *"undid the clone $one that a killed run left"* ]]
+	[ "$(tiny_left)" = "$before" ]
+}
+
+@test "no daemon runs any more" {
+	killed_at virDomainDefineXMLFlags
+	[ -e "$VM_MOUNT/$one/vda.raw" ]
+	lazyclone umount
+	next_command
+	[ "$(tiny_left)" = "$before" ]
+	lazyclone mount
+	[ ! -e "$VM_MOUNT/$one" ]
+}
+
+@test "libvirt cannot be reached: all stays for the next command, which is told" {
+	killed_at virDomainDefineXMLFlags
+	sed -i 's|qemu:///system|qemu+unix:///system?socket=/nonexistent|' "$(journal)"
+	next_command
+	[[ $stderr == *"cannot be undone yet"* ]]
+	[ -e "$VM_MOUNT/$one/vda.raw" ]
+	[ -n "$(journal)" ]
+	# Other work goes on.
+	expect 0 lazyclone clone "$web" "$VM_PREFIX-two"
+	expect 0 lazyclone rm "$VM_PREFIX-two"
+	sed -i 's|qemu+unix:///system?socket=/nonexistent|qemu:///system|' "$(journal)"
+	next_command
+	[ "$(tiny_left)" = "$before" ]
+}
+
+@test "its disk is in use: nothing is torn away, and later it is undone" {
+	killed_at virDomainDefineXMLFlags
+	exec 7<"$VM_MOUNT/$one/vda.raw"
+	next_command
+	[[ $stderr == *"cannot be undone yet"* ]]
+	cmp "$VM_DIR/$web.raw" "$VM_MOUNT/$one/vda.raw"
+	exec 7<&-
+	next_command
+	[ "$(tiny_left)" = "$before" ]
+}
+
+@test "its NVRAM file was replaced by somebody: theirs stays" {
+	local nvram=/var/lib/libvirt/qemu/nvram/${one}_VARS.fd
+	killed_at virDomainDefineXMLFlags
+	mv "$nvram" "$VM_DIR/old"
+	echo theirs >"$nvram"
+	next_command
+	[ "$(cat "$nvram")" = theirs ]
+	rm "$nvram" "$VM_DIR/old"
+	[ "$(tiny_left)" = "$before" ]
+}
+
+@test "the machine was started before the next command: it is finished, not undone" {
+	local n
+	killed_at virDomainDefineXMLFlags
+	n=$steps_n
+	next_command
+	steps_run $((n + 1)) kill clone "$web" "$one"
+	virsh start "$one" >/dev/null
+	next_command
+	[[ $stderr == *"finished the clone $one that a killed run left"* ]]
+	[ "$(virsh domstate "$one")" = running ]
+	[ -z "$(journal)" ]
+	expect 0 lazyclone rm --force "$one"
+}
+
+@test "a journal that is damaged: 12, named, with the way out" {
+	killed_at virDomainDefineXMLFlags
+	cp "$(journal)" "$VM_DIR/journal"
+	{ echo nonsense; cat "$VM_DIR/journal"; } >"$(journal)"
+	expect 12 lazyclone rm "$VM_PREFIX-nobody"
+	says "$(basename "$(journal)")"
+	[[ $stderr == *"hint: "*"journal/"* ]]
+	cp "$VM_DIR/journal" "$(journal)"
+	next_command
+	[ "$(tiny_left)" = "$before" ]
+}
