@@ -66,7 +66,9 @@
  * cannot be older than its header, as the header's sum covers the body's.
  *
  * LSNs count records and only grow; those of a failed append are not used
- * again. For each block the version with the highest LSN counts.
+ * again. For each block the version with the highest LSN counts. LSNs, sequence
+ * numbers and generations are below 2^62, which no counting reaches: a higher
+ * one makes its record, header or super block invalid, so that none can wrap.
  *
  * Appends. One pwritev appends records at the log's end and zeros up to the
  * end of its last page. Assumed of the device: rewriting a sector with the
@@ -236,6 +238,7 @@ static_assert(sizeof(struct format_segment) == 4096, "segment header size");
 static_assert(sizeof(struct format_record) == 48, "record header size");
 static_assert(sizeof(struct format_moved) == 24, "moved entry size");
 
+#define FORMAT_COUNTER_MAX (UINT64_C(1) << 62) /* LSNs, sequences, generations */
 #define FORMAT_BLOCK_SUM 8u      /* bytes before each payload */
 #define FORMAT_RECORD_BLOCKS 256 /* blocks in one record */
 #define FORMAT_LOG_MAX (UINT64_C(1) << 44) /* bytes of a log: an index entry holds 44 bits */

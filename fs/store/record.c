@@ -98,7 +98,8 @@ static int decode_header(const struct format_record *raw, size_t avail, uint64_t
 	r->count = le64_get(raw->count);
 	r->sum = le64_get(raw->sum);
 	r->body = (uint32_t)sizeof(*raw) + record_table_bytes(r->n);
-	if (r->length > avail || r->length % 8 != 0 || r->lsn < min_lsn || r->count == 0 ||
+	if (r->length > avail || r->length % 8 != 0 || r->lsn < min_lsn ||
+		r->lsn >= FORMAT_COUNTER_MAX || r->count == 0 ||
 		r->block >= disk_blocks || r->count > disk_blocks - r->block)
 		return -EUCLEAN;
 	if (r->type == FORMAT_ZERO)

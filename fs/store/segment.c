@@ -35,7 +35,9 @@ int segment_decode(const struct format_segment *raw, const struct super *super, 
 		.prev_sum = le64_get(raw->prev_sum),
 		.durable_lsn = le64_get(raw->durable_lsn),
 	};
-	if (s.seq == 0 || s.prev_seq >= s.seq || s.prev_end > SLOT_FULL_BYTES)
+	if (s.seq == 0 || s.seq >= FORMAT_COUNTER_MAX || s.prev_seq >= s.seq ||
+		s.prev_end > SLOT_FULL_BYTES || s.first_lsn > FORMAT_COUNTER_MAX ||
+		s.durable_lsn >= FORMAT_COUNTER_MAX)
 		return -EUCLEAN;
 	*ret_segment = s;
 	return 0;

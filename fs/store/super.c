@@ -66,6 +66,9 @@ int super_decode(const struct format_super *raw, struct super *ret_super, struct
 	s.written_sec = le64_get(raw->written_sec);
 	if (!size_valid(s.size_bytes) || le32_get(raw->block_shift) != DELTA_BLOCK_SHIFT)
 		return err_set(err, -EUCLEAN, "impossible disk size %" PRIu64, s.size_bytes);
+	if (s.generation >= FORMAT_COUNTER_MAX || s.durable_lsn >= FORMAT_COUNTER_MAX ||
+		s.life_seq >= FORMAT_COUNTER_MAX || s.end_seq >= FORMAT_COUNTER_MAX)
+		return err_set(err, -EUCLEAN, "impossible counters");
 	*ret_super = s;
 	return 0;
 }

@@ -45,6 +45,20 @@ static struct {
 	int dirfd;
 } f;
 
+static void cleanup(void)
+{
+	image_clear(f.dir);
+	rmdir(f.dir);
+}
+
+/* A broken promise: say which, and leave nothing behind. */
+static void die(const char *what)
+{
+	fprintf(stderr, "fuzz-log: %s\n", what);
+	cleanup();
+	abort();
+}
+
 static uint64_t take(size_t bytes)
 {
 	uint64_t value = 0;
@@ -237,13 +251,13 @@ static uint64_t read_all(struct delta *delta)
 		memset(buf, 0, sizeof(buf));
 		rc = delta_read(delta, buf, 1, b, false, &owner);
 		if (rc == 0 || rc > 1)
-			abort();
+			die("a read of one block gave another number");
 		sum = hash64(buf, sizeof(buf), sum + (uint64_t)owner * 3 + (rc < 0));
 	}
 	for (uint64_t b = 0; b < blocks; b += run) {
 		delta_map(delta, b, blocks - b, &run);
 		if (run == 0 || run > blocks - b)
-			abort();
+			die("a run of no length, or beyond the disk");
 		if (b > READ_BLOCKS && run < blocks - b)
 			break;
 	}
@@ -258,29 +272,35 @@ static struct delta *open_it(void)
 	int rc = delta_open(f.dirfd, NAME, &options, &delta, &err);
 
 	if (rc < 0 && (rc != err.code || !err.message[0]))
-		abort();
+		die("an error without its message");
 	return rc < 0 ? NULL : delta;
+}
+
+static void reopen_and_compare(uint64_t before, struct delta **ret_delta, const char *what)
+{
+	*ret_delta = open_it();
+	if (!*ret_delta)
+		die(what);
+	if (read_all(*ret_delta) != before)
+		die("it reads otherwise when opened again");
 }
 
 static void live_on(struct delta *delta)
 {
 	static uint8_t block[DELTA_BLOCK_BYTES];
 	uint64_t before = read_all(delta);
-	struct delta *again;
 
 	if (delta_close(delta) < 0)
-		abort();
-	again = open_it();
-	if (!again || read_all(again) != before)
-		abort();
+		die("it does not close");
+	reopen_and_compare(before, &delta, "it does not open after a clean close");
 	memset(block, 0x5a, sizeof(block));
-	if (delta_write(again, block, 1, 0) < 0 || delta_flush(again) < 0)
-		abort();
-	before = read_all(again);
-	delta_abandon(again);
-	again = open_it();
-	if (!again || read_all(again) != before || delta_close(again) < 0)
-		abort();
+	if (delta_write(delta, block, 1, 0) < 0 || delta_flush(delta) < 0)
+		die("it cannot be written to");
+	before = read_all(delta);
+	delta_abandon(delta);
+	reopen_and_compare(before, &delta, "it does not open after a kill");
+	if (delta_close(delta) < 0)
+		die("it does not close");
 }
 
 static void setup(void)
@@ -290,12 +310,6 @@ static void setup(void)
 		abort();
 	f.dirfd = open(f.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	f.log = need_memory(malloc(LOG_BYTES));
-}
-
-static void cleanup(void)
-{
-	image_clear(f.dir);
-	rmdir(f.dir);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
