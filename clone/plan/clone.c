@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "clone/plan/census.h"
 #include "clone/plan/interrupt.h"
@@ -15,6 +14,7 @@
 #include "clone/plan/undo.h"
 #include "clone/state/journal.h"
 #include "fs/util/cleanup.h"
+#include "fs/util/clock.h"
 
 /* Somebody else took the name that was free a moment ago: try the next. */
 #define NAME_TRIES 100
@@ -33,14 +33,6 @@ struct run {
 	uint64_t begun_ns;
 	struct clone_result *results;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static bool makes_nothing(const struct clone_options *options)
 {
@@ -294,7 +286,7 @@ static int plan_and_make(struct run *run, char *name, struct clone_result *resul
 
 static int make_one(struct run *run, uint32_t i, struct clone_result *result, struct err *err)
 {
-	uint64_t begun_ns = i == 0 ? run->begun_ns : now_ns();
+	uint64_t begun_ns = i == 0 ? run->begun_ns : clock_now_ns();
 	int rc;
 
 	for (int try = 0;; try++) {
@@ -311,7 +303,7 @@ static int make_one(struct run *run, uint32_t i, struct clone_result *result, st
 		if (rc != -EEXIST || run->options->name || try == NAME_TRIES || !run->journal)
 			break;
 	}
-	result->total_ns = now_ns() - begun_ns;
+	result->total_ns = clock_now_ns() - begun_ns;
 	return rc;
 }
 
@@ -470,7 +462,7 @@ int clone_make(struct session *session, const struct clone_options *options,
 	struct clone_result **ret_results, uint32_t *ret_count, struct err *err)
 {
 	struct run run = {
-		.session = session, .options = options, .next_number = 1, .begun_ns = now_ns()};
+		.session = session, .options = options, .next_number = 1, .begun_ns = clock_now_ns()};
 	struct err failure = {0};
 	int rc = check_options(options, err);
 

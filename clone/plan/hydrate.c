@@ -27,7 +27,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "clone/plan/copy.h"
 #include "clone/plan/image.h"
@@ -39,6 +38,7 @@
 #include "fs/ctl/ctl.h"
 #include "fs/store/store.h"
 #include "fs/util/cleanup.h"
+#include "fs/util/clock.h"
 
 struct hydrating {
 	struct session *session;
@@ -56,14 +56,6 @@ void hydrate_result_clear(struct hydrate_result *result)
 		free(result->images[i]);
 	free(result->images);
 	memset(result, 0, sizeof(*result));
-}
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 static int set_phase(struct hydrating *h, enum record_phase phase, struct err *err)
@@ -367,7 +359,7 @@ static int take_result(const struct hydrating *h, uint64_t begun_ns,
 	struct hydrate_result *ret_result)
 {
 	struct hydrate_result result = {
-		.copied_bytes = h->written_bytes, .total_ns = now_ns() - begun_ns};
+		.copied_bytes = h->written_bytes, .total_ns = clock_now_ns() - begun_ns};
 
 	result.images = calloc((size_t)h->n_disks + 1, sizeof(*result.images));
 	if (!result.images)
@@ -402,7 +394,7 @@ int hydrate_clone(struct session *session, const char *clone,
 	const struct hydrate_options *options, struct hydrate_result *ret_result, struct err *err)
 {
 	struct hydrating h = {.session = session, .options = options};
-	uint64_t begun_ns = now_ns();
+	uint64_t begun_ns = clock_now_ns();
 	int rc = ours_take(session, clone, &h.ours, err);
 
 	if (rc < 0)

@@ -12,12 +12,11 @@
 #include <unistd.h>
 
 #include "clone/plan/imagelock.h"
+#include "clone/plan/place.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/id.h"
 #include "fs/util/io.h"
-#include "fs/util/mounts.h"
 
-#define MOUNT_TYPE "fuse.lazyclone"
 #define IMAGE_SUFFIX ".raw"
 #define TEMP_NAME_MAX 150 /* of the clone's name; with the rest it stays below NAME_MAX */
 
@@ -46,14 +45,13 @@ static int original_dir(const struct record_disk *disk, char **ret_dir, struct e
 
 static int check_dir(const char *dir, struct err *err)
 {
-	struct mounts_entry entry;
 	struct stat st;
 
 	if (stat(dir, &st) < 0)
 		return err_sys(err, -errno, "the directory %s for the full image", dir);
 	if (!S_ISDIR(st.st_mode))
 		return err_sys(err, -ENOTDIR, "%s", dir);
-	if (mounts_of_dev(st.st_dev, &entry) > 0 && strcmp(entry.type, MOUNT_TYPE) == 0)
+	if (place_is_mount(st.st_dev))
 		return err_set(err, -EINVAL, "%s lies on a lazyclone mount", dir);
 	return 0;
 }

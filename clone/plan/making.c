@@ -8,25 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "clone/plan/interrupt.h"
 #include "clone/plan/nvram.h"
 #include "clone/plan/ours.h"
 #include "fs/ctl/ctl.h"
 #include "fs/util/cleanup.h"
+#include "fs/util/clock.h"
 #include "fs/util/round.h"
 
 #define SECTOR_BYTES 512
 #define DISK_MODE 0600
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 void making_clear(struct making *making)
 {
@@ -333,13 +325,13 @@ int making_run(struct making *making, struct err *err)
 	int rc = 0;
 
 	for (size_t i = 0; rc == 0 && i < sizeof(steps) / sizeof(steps[0]); i++) {
-		uint64_t begun_ns = now_ns();
+		uint64_t begun_ns = clock_now_ns();
 
 		rc = interrupt_check(err);
 		if (rc == 0)
 			rc = steps[i].run(making, err);
 		if (steps[i].in_store)
-			making->store_ns += now_ns() - begun_ns;
+			making->store_ns += clock_now_ns() - begun_ns;
 	}
 	return rc == 0 ? interrupt_check(err) : rc;
 }

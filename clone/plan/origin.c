@@ -8,12 +8,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clone/plan/place.h"
 #include "fs/base/base.h"
 #include "fs/util/cleanup.h"
-#include "fs/util/mounts.h"
 #include "fs/util/text.h"
-
-#define MOUNT_TYPE "fuse.lazyclone"
 
 void origin_free(struct origin *origin)
 {
@@ -69,13 +67,12 @@ static int check_state(struct virt *virt, const struct virt_domain *domain, stru
  * its own daemon. */
 static int check_place(const struct origin_disk *disk, struct err *err)
 {
-	struct mounts_entry entry;
 	struct stat st;
 
 	if (stat(disk->path, &st) < 0)
 		return err_sys(err, errno == ENOENT ? -ESTALE : -errno, "image %s of disk %s",
 			disk->path, disk->target);
-	if (mounts_of_dev(st.st_dev, &entry) <= 0 || strcmp(entry.type, MOUNT_TYPE) != 0)
+	if (!place_is_mount(st.st_dev))
 		return 0;
 	err_set(err, -EOPNOTSUPP, "disk %s: its image %s is a lazyclone disk itself", disk->target,
 		disk->path);

@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+#include "clone/plan/place.h"
 #include "clone/plan/service.h"
 #include "clone/state/paths.h"
 #include "clone/virt/virt.h"
@@ -21,7 +22,6 @@
 #include "fs/util/mounts.h"
 
 #define NOTICE_MAX 1024
-#define MOUNT_TYPE "fuse.lazyclone"
 
 struct session {
 	struct session_options options;
@@ -176,7 +176,7 @@ static bool mounted_at(const struct session *session, const char *mountpoint)
 	struct mounts_entry entry;
 
 	return mounts_canonical(mountpoint, path) == 0 && mounts_at(path, &entry) > 0 &&
-		strcmp(entry.type, MOUNT_TYPE) == 0 &&
+		strcmp(entry.type, PLACE_MOUNT_TYPE) == 0 &&
 		strcmp(entry.source, session->store_path) == 0;
 }
 
