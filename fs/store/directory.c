@@ -138,14 +138,16 @@ int directory_manifest(const struct store *store, int fd, const char *name,
 	return 0;
 }
 
-/* Is name below dirfd the directory fd? Somebody may have put another there. */
-static bool is_same_directory(const struct store *store, int dirfd, const char *name, int fd)
+/* Is name below dirfd another directory than fd? Somebody may have put one
+ * there since. If it is gone already, a sweep was as quick as that. */
+static bool is_other_directory(int dirfd, const char *name, int fd)
 {
 	struct stat there;
 	struct stat here;
 
-	return fstatat(dirfd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && fstat(fd, &here) == 0 &&
-	       there.st_dev == here.st_dev && there.st_ino == here.st_ino;
+	if (fstatat(dirfd, name, &there, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno != ENOENT;
+	return fstat(fd, &here) < 0 || there.st_dev != here.st_dev || there.st_ino != here.st_ino;
 }
 
 int directory_retire(const struct store *store, int fd, const char *name, const struct id *id,
@@ -157,7 +159,7 @@ int directory_retire(const struct store *store, int fd, const char *name, const 
 
 	id_format(id, trash);
 	rc = directory_move(io, store->clones_fd, name, store->trash_fd, trash);
-	if (rc == 0 && !is_same_directory(store, store->trash_fd, trash, fd)) {
+	if (rc == 0 && is_other_directory(store->trash_fd, trash, fd)) {
 		directory_move(io, store->trash_fd, trash, store->clones_fd, name);
 		rc = -ENOENT;
 	}

@@ -147,7 +147,8 @@ static int make_label(const struct io_gate *io, int dirfd)
 		rc = directory_move(io, dirfd, temp, dirfd, LABEL_FILE);
 	if (rc < 0)
 		io->unlinkat(io, dirfd, temp, 0);
-	if (rc < 0 && rc != -EEXIST)
+	/* -ENOENT: a store_sweep() took it for a leftover, so there is a label. */
+	if (rc < 0 && rc != -EEXIST && rc != -ENOENT)
 		return rc;
 	return io->fsync(io, dirfd);
 }
@@ -495,13 +496,22 @@ static int sweep_entry(void *ctx, int fd, const char *entry)
 	return directory_delete(ctx, fd, entry);
 }
 
+static int sweep_label_temp(void *ctx, int fd, const char *entry)
+{
+	if (strncmp(entry, LABEL_TEMP_PREFIX, strlen(LABEL_TEMP_PREFIX)) != 0)
+		return 0;
+	return directory_delete(ctx, fd, entry);
+}
+
 int store_sweep(struct store *store, struct err *err)
 {
+	void *io = (void *)(uintptr_t)store->io;
 	int rc = directory_writable(store, err);
 
 	if (rc < 0)
 		return rc;
-	rc = directory_each(
-		store->io, store->trash_fd, ".", sweep_entry, (void *)(uintptr_t)store->io);
+	rc = directory_each(store->io, store->trash_fd, ".", sweep_entry, io);
+	if (rc == 0)
+		rc = directory_each(store->io, store->dirfd, ".", sweep_label_temp, io);
 	return rc < 0 ? err_sys(err, rc, "store %s: cannot empty its trash", store->path) : 0;
 }

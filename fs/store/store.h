@@ -149,7 +149,8 @@ int store_clone_dirfd(struct store *store, const char *name);
  * id still is *id (so that a namesake made meanwhile is not removed). */
 int store_remove(struct store *store, const char *name, const struct id *id, struct err *err);
 
-/* Delete what crashes left in trash/. */
+/* Delete what crashes left in trash/, and temporary files of store_create().
+ * Any number of processes may do so at once, beside store_remove(). */
 int store_sweep(struct store *store, struct err *err);
 
 /* File name of a disk below its clone: "vda.raw". */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -381,8 +382,50 @@ static void sweep_trash(void **state)
 	assert_int_equal(mkdir(at("s/trash/0123"), 0700), 0);
 	put(at("s/trash/0123/manifest"), "half");
 	put(at("s/trash/file"), "x");
+	put(at("s/lazyclone-store.0123.tmp"), "x");
 	assert_int_equal(store_sweep(store, &err), 0);
+	assert_false(there(at("s/lazyclone-store.0123.tmp")));
+	assert_true(there(at("s/lazyclone-store")));
 	assert_int_equal(rmdir(at("s/trash")), 0);
+	store_close(store);
+}
+
+/* Removing beside sweepers: each removal says that it removed. */
+static void remove_beside_sweeps(void **state)
+{
+	struct store *store = make_store("s");
+	pid_t sweeper[2];
+
+	for (int i = 0; i < 2; i++) {
+		sweeper[i] = fork();
+		if (sweeper[i] == 0) {
+			struct err err;
+
+			while (getppid() != 1) {
+				if (store_sweep(store, &err) < 0) {
+					fprintf(stderr, "%s\n", err.message);
+					_exit(1);
+				}
+			}
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < 200; i++) {
+		struct manifest *m = make_manifest("web", 1);
+		struct err err;
+
+		make_clone(store, m);
+		assert_int_equal(store_remove(store, "web", &m->id, &err), 0);
+		manifest_free(m);
+	}
+	for (int i = 0; i < 2; i++) {
+		int status;
+
+		/* Still sweeping: none of them has met an error. */
+		assert_int_equal(waitpid(sweeper[i], &status, WNOHANG), 0);
+		kill(sweeper[i], SIGKILL);
+		waitpid(sweeper[i], &status, 0);
+	}
 	store_close(store);
 }
 
@@ -544,6 +587,7 @@ int main(void)
 		TEST(bad_manifest_is_not_staged),
 		TEST(remove_by_id),
 		TEST(sweep_trash),
+		TEST(remove_beside_sweeps),
 		TEST(manifest_write),
 		TEST(damaged_clone),
 		TEST(one_daemon),
