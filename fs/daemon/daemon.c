@@ -83,6 +83,21 @@ static int make_mount(struct daemon *daemon, struct err *err)
 	return rc;
 }
 
+/* Whoever connects meanwhile is answered when all of it is there. */
+static int open_to_the_world(struct daemon *daemon, struct err *err)
+{
+	int rc;
+
+	pthread_rwlock_wrlock(&daemon->admission);
+	rc = ctl_server_start(store_id(daemon->store), &verbs_ops, daemon, &daemon->server, err);
+	if (rc == 0)
+		rc = mount_start(daemon->mount, daemon->point.path, err);
+	if (rc == 0)
+		mountpoint_guard(&daemon->point);
+	pthread_rwlock_unlock(&daemon->admission);
+	return rc;
+}
+
 static int start(struct daemon *daemon, struct err *err)
 {
 	int rc = open_events(daemon, err);
@@ -97,12 +112,7 @@ static int start(struct daemon *daemon, struct err *err)
 	if (rc == 0)
 		rc = table_attach_all(&daemon->table, err);
 	if (rc == 0)
-		rc = ctl_server_start(store_id(daemon->store), &verbs_ops, daemon, &daemon->server,
-			err);
-	if (rc == 0)
-		rc = mount_start(daemon->mount, daemon->point.path, err);
-	if (rc == 0)
-		mountpoint_guard(&daemon->point);
+		rc = open_to_the_world(daemon, err);
 	return rc;
 }
 

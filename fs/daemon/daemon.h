@@ -31,7 +31,7 @@ struct stop {
 };
 
 struct daemon {
-	/* set once, while one thread runs */
+	/* set once, before any verb is admitted */
 	const struct options *options;
 	struct store *store;
 	struct mountpoint point;
