@@ -191,6 +191,28 @@ define_with_nic() {
 	[ "$(virsh domstate "$one")" = "shut off" ]
 }
 
+@test "the name is taken while it is being made: theirs stays, ours is undone or renamed" {
+	local theirs
+	steps_halt virDomainDefineXMLFlags 1 clone "$web" "$one"
+	tiny_define "$one"
+	theirs=$(virsh domuuid "$one")
+	steps_resume
+	[ "$code" -eq 4 ]
+	[ "$(virsh domuuid "$one")" = "$theirs" ]
+	[ "$(names)" = "" ]
+	[ ! -e "$nvram/${one}_VARS.fd" ]
+	virsh undefine "$one" >/dev/null
+
+	steps_halt virDomainDefineXMLFlags 1 clone "$web"
+	tiny_define "$web-clone1" "$VM_DIR/$one.raw"
+	steps_resume
+	[ "$code" -eq 0 ]
+	[ "$(names)" = "$web-clone2 " ]
+	[ ! -e "$nvram/$web-clone1_VARS.fd" ]
+	virsh undefine "$web-clone1" >/dev/null
+	rm "$VM_DIR/$one.raw"
+}
+
 @test "--start: running; one that does not start stays defined, exit 8" {
 	tiny_define "$VM_PREFIX-t"
 	expect 0 lazyclone clone --start --json "$VM_PREFIX-t" "$one"
@@ -287,29 +309,24 @@ define_with_nic() {
 	expect 0 lazyclone rm "$one"
 }
 
-@test "figures: store part of 8 GiB and 8 TiB, a whole clone, fifty clones" {
-	local image
-	# The best of many: others may be busy on this host, and it is us who are measured.
+# Times are for `make bench`; that the size does not matter shows in what is made.
+@test "a clone of 8 TiB takes what one of 8 GiB takes" {
+	local image size
 	for size in 8G 8T; do
 		image=$VM_DIR/$size.raw
 		truncate -s "$size" "$image"
-		lazyclone clone --json --disk-only "$image" "$VM_PREFIX-$size-" -N 20 |
-			jq '[.[].store_ns] | min' >"$VM_DIR/store-$size"
-		echo "store part of $size: $(($(cat "$VM_DIR/store-$size") / 1000)) us"
-		[ "$(cat "$VM_DIR/store-$size")" -lt 10000000 ]
+		lazyclone clone --disk-only "$image" "$VM_PREFIX-$size"
+		[ "$(stat -c %s "$VM_MOUNT/$VM_PREFIX-$size/disk.raw")" = "$(stat -c %s "$image")" ]
 	done
-	for i in 1 2 3 4 5; do
-		start=$(date +%s%N)
-		lazyclone clone "$web" "$VM_PREFIX-f$i" >/dev/null
-		echo $((($(date +%s%N) - start) / 1000))
-	done | sort -n | head -n 1 >"$VM_DIR/whole"
-	echo "a whole clone: $(cat "$VM_DIR/whole") us"
-	[ "$(cat "$VM_DIR/whole")" -lt 150000 ]
-	start=$(date +%s%N)
+	du -s "$LAZYCLONE_STORE/clones/$VM_PREFIX-8G" "$LAZYCLONE_STORE/clones/$VM_PREFIX-8T" |
+		awk '{ size[NR] = $1 } END { exit !(NR == 2 && size[1] == size[2] && size[1] > 0) }'
+	lazyclone rm "$VM_PREFIX-8G" "$VM_PREFIX-8T"
+	rm "$VM_DIR/8G.raw" "$VM_DIR/8T.raw"
+}
+
+@test "fifty clones in one run: all whole" {
 	lazyclone clone "$web" "$VM_PREFIX-m" --count 50 >/dev/null
-	took=$((($(date +%s%N) - start) / 1000000))
-	echo "fifty clones: $took ms"
-	[ "$took" -lt 5000 ]
+	[ "$(lazyclone list --json | jq '[.[] | select(.state == "shut off")] | length')" = 50 ]
 	lazyclone list --json | jq -r '.[].name' | xargs "$BUILD_BIN/lazyclone" rm >/dev/null
-	rm "$VM_DIR/8G.raw" "$VM_DIR/8T.raw" "$VM_DIR"/store-8? "$VM_DIR/whole"
+	[ "$(names)" = "" ]
 }
