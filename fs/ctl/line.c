@@ -9,28 +9,21 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
+
+#include "fs/util/clock.h"
 
 #define LINE_FIRST_BYTES 4096
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * INT64_C(1000) + ts.tv_nsec / 1000000;
-}
-
 static int64_t deadline_in(int timeout_ms)
 {
-	return timeout_ms == LINE_FOREVER ? INT64_MAX : now_ms() + timeout_ms;
+	return timeout_ms == LINE_FOREVER ? INT64_MAX : clock_now_ms() + timeout_ms;
 }
 
 static int wait_for(int fd, short events, int64_t deadline_ms)
 {
 	for (;;) {
 		struct pollfd pfd = {.fd = fd, .events = events};
-		int64_t left = deadline_ms == INT64_MAX ? -1 : deadline_ms - now_ms();
+		int64_t left = deadline_ms == INT64_MAX ? -1 : deadline_ms - clock_now_ms();
 		int n;
 
 		if (deadline_ms != INT64_MAX && left < 0)

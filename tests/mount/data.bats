@@ -244,3 +244,32 @@ base_is() { [ "$(status ".bases[] | select(.path == \"$DIR/base.img\").state")" 
 	[ "$(status '.clones[] | select(.name == "one").disks[0].error')" != null ]
 	cmp "$DIR/base.img" "$MNT/two/vda.raw"
 }
+
+@test "a full file system is ENOSPC, reads go on, and room made is used" {
+	truncate -s 48M "$DIR/small.img"
+	mkfs.ext4 -q -m 0 "$DIR/small.img"
+	mkdir "$DIR/small"
+	mount -o loop "$DIR/small.img" "$DIR/small"
+	STORE=$DIR/small/store
+	clone make one "$DIR/base.img"
+	fallocate -l 8M "$DIR/small/ballast"
+	serve
+	random_bytes 52428800 > "$DIR/data"
+	run dd if="$DIR/data" of="$MNT/one/vda.raw" bs=64k conv=notrunc oflag=direct
+	[ "$status" -ne 0 ]
+	[[ $output == *"No space left on device"* ]]
+	written=$(sed -n 's/^\([0-9]*\)+0 records out/\1/p' <<< "$output")
+	[ "$written" -gt 300 ]
+	cmp -n $((written * 65536)) "$DIR/data" "$MNT/one/vda.raw"
+	sync -d "$MNT/one/vda.raw"
+	rm "$DIR/small/ballast"
+	dd if="$DIR/data" of="$MNT/one/vda.raw" bs=64k skip="$written" seek="$written" count=32 \
+		conv=notrunc oflag=direct status=none
+	cmp -n $(((written + 32) * 65536)) "$DIR/data" "$MNT/one/vda.raw"
+	kill_daemon
+	umount "$MNT"
+	serve
+	cmp -n $(((written + 32) * 65536)) "$DIR/data" "$MNT/one/vda.raw"
+	stop_daemon
+	umount "$DIR/small"
+}

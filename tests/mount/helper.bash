@@ -32,7 +32,7 @@ mount_teardown() {
 		kill -KILL "$pid" 2>/dev/null || true
 		wait_for gone "$pid"
 	done
-	while grep -q " $DIR/[^ ]* fuse" /proc/mounts; do
+	while grep -q " $DIR/" /proc/mounts; do
 		umount -l "$(awk -v d="$DIR/" 'index($2, d) == 1 {print $2; exit}' /proc/mounts)"
 	done
 	find "$DIR" -maxdepth 2 -type d -exec chattr -i {} + 2>/dev/null
