@@ -289,6 +289,18 @@ static int step_nvram(struct making *making, struct err *err)
 	return nvram_install(dirfd, original, making->nvram, making->journal, err);
 }
 
+/* Why it was not defined: libvirt says it in words only. */
+static bool name_was_taken(const struct making *making)
+{
+	struct virt_domain domain;
+
+	if (virt_lookup_uuid(making->virt, making->uuid, &domain, NULL) == 0) {
+		virt_domain_clear(&domain);
+		return false; /* by ourselves */
+	}
+	return virt_name_taken(making->virt, making->name, NULL) == 1;
+}
+
 static int step_define(struct making *making, struct err *err)
 {
 	struct err difference;
@@ -298,6 +310,9 @@ static int step_define(struct making *making, struct err *err)
 	if (!making->virt)
 		return 0;
 	rc = virt_define(making->virt, making->xml, &defined, err);
+	if (rc < 0 && name_was_taken(making))
+		return err_set(err, -EEXIST, "%s: a domain of that name was defined just now",
+			making->name);
 	if (rc < 0)
 		return rc;
 	free(making->xml);

@@ -21,16 +21,8 @@ int virt_define(struct virt *virt, const char *xml, char **ret_defined_xml, stru
 	AUTO_DOMAIN virDomainPtr handle = virDomainDefineXMLFlags(virt->conn, xml, 0);
 	char *defined;
 
-	if (!handle) {
-		const virError *fault = virGetLastError();
-		int rc = virt_fault(err, "libvirt does not define the domain");
-
-		/* "already exists with uuid ..." has no code of its own. */
-		if (fault && fault->code == VIR_ERR_OPERATION_FAILED && fault->message &&
-			strstr(fault->message, "already"))
-			rc = err_set(err, -EEXIST, "%s", fault->message);
-		return rc;
-	}
+	if (!handle)
+		return virt_fault(err, "libvirt does not define the domain");
 	if (!ret_defined_xml)
 		return 0;
 	defined = virDomainGetXMLDesc(handle, VIR_DOMAIN_XML_INACTIVE | VIR_DOMAIN_XML_SECURE);

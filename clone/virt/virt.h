@@ -64,8 +64,9 @@ int virt_list(struct virt *virt, struct virt_domain **ret_domains, uint32_t *ret
 	struct err *err);
 void virt_list_free(struct virt_domain *domains, uint32_t count);
 
-/* Define and give back the XML as libvirt keeps it. Refuses to replace a
- * domain whose UUID is not in xml (libvirt does). */
+/* Define and give back the XML as libvirt keeps it (ret_defined_xml may be
+ * NULL). libvirt refuses to replace a domain of another UUID; it has no code
+ * of its own for that, so -EIO, and the caller looks who has the name. */
 int virt_define(struct virt *virt, const char *xml, char **ret_defined_xml, struct err *err);
 
 /* Undefine by UUID with what this libvirt's flags can take along (managed

@@ -6,6 +6,7 @@
  * requests to the daemon (sendmsg), definitions made and removed in libvirt.
  *
  *	STOPAT_N     which call, from 1
+ *	STOPAT_CALL  count only calls of this name
  *	STOPAT_DO    kill: die before it (the next one is "after it")
  *	             fail: it is not made and returns EIO
  *	             int:  SIGINT arrives just before it
@@ -50,8 +51,11 @@ static int reached(const char *name)
 {
 	const char *text = getenv("STOPAT_N");
 	const char *what = getenv("STOPAT_DO");
+	const char *call = getenv("STOPAT_CALL");
 
-	if (!text || !what || atomic_fetch_add(&calls, 1) + 1 != atoi(text))
+	if (!text || !what || (call && strcmp(call, name) != 0))
+		return 0;
+	if (atomic_fetch_add(&calls, 1) + 1 != atoi(text))
 		return 0;
 	say(name);
 	if (strcmp(what, "kill") == 0)

@@ -135,10 +135,10 @@ device='disk'><driver name='qemu' type='raw'/><source file='$VM_DIR/data.raw'/>\
 	lazyclone clone "$web" "$one"
 	mount -t tmpfs -o size=30m none "$VM_DIR/small"
 	# Halted before its first block; meanwhile somebody else fills the directory.
-	halt_hydrate pwritev64 5 --to "$VM_DIR/small"
+	steps_halt pwritev64 5 hydrate --to "$VM_DIR/small" "$one"
 	head -c 29M /dev/zero >"$VM_DIR/small/filler" 2>/dev/null || true
 	head -c 2M /dev/zero >>"$VM_DIR/small/filler" 2>/dev/null || true
-	resume_hydrate
+	steps_resume
 	cat "$VM_DIR/said"
 	[ "$code" -eq 9 ]
 	[ "$(ls -A "$VM_DIR/small")" = filler ]
@@ -147,34 +147,9 @@ device='disk'><driver name='qemu' type='raw'/><source file='$VM_DIR/data.raw'/>\
 	cmp "$VM_DIR/$web.raw" "$disk"
 }
 
-# Let hydrate come to its Nth call called $1, in the background: $hydrate.
-halt_hydrate() {
-	local call=$1 nth=$2 n seen=0
-	shift 2
-	for ((n = 1; seen < nth; n++)); do
-		steps_run "$n" kill hydrate "$one" "$@"
-		[ -n "$step" ] || { echo "no $nth calls of $call"; return 1; }
-		[ "$step" != "$call" ] || seen=$((seen + 1))
-	done
-	rm -f "$VM_DIR/step"
-	STOPAT_N=$((n - 1)) STOPAT_DO=stop STOPAT_LOG=$VM_DIR/step \
-		LD_PRELOAD=$BUILD_BIN/tests/preload/stopat.so \
-		"$BUILD_BIN/lazyclone" hydrate "$one" "$@" >"$VM_DIR/said" 2>&1 3>&- &
-	hydrate=$!
-	vm_until 30 halted
-}
-
-halted() { [ "$(ps -o stat= -p "$hydrate" | cut -c1)" = T ]; }
-
-resume_hydrate() {
-	kill -CONT "$hydrate"
-	code=0
-	wait "$hydrate" || code=$?
-}
-
 @test "while it copies, the clone cannot start, and no other command touches it" {
 	lazyclone clone "$web" "$one"
-	halt_hydrate virDomainDefineXMLFlags 1
+	steps_halt virDomainDefineXMLFlags 1 hydrate "$one"
 	run virsh start "$one"
 	[ "$status" -ne 0 ]
 	[[ $output == *lock* ]]
@@ -182,7 +157,7 @@ resume_hydrate() {
 	says "another lazyclone command"
 	expect 4 lazyclone rm "$one"
 	[ "$(virsh domstate "$one")" = "shut off" ]
-	resume_hydrate
+	steps_resume
 	[ "$code" -eq 0 ]
 	cmp "$VM_DIR/$web.raw" "$VM_DIR/$one.raw"
 	virsh start "$one" >/dev/null
@@ -191,11 +166,7 @@ resume_hydrate() {
 
 @test "killed before the definition; the clone ran and wrote; the next run copies anew" {
 	lazyclone clone "$web" "$one"
-	for ((n = 1; ; n++)); do
-		steps_run "$n" kill hydrate "$one"
-		[ -n "$step" ]
-		[ "$step" != virDomainDefineXMLFlags ] || break
-	done
+	steps_kill virDomainDefineXMLFlags 1 hydrate "$one"
 	[ -e "$VM_DIR/$one.raw" ]
 	echo "written since" | dd of="$disk" conv=notrunc status=none
 	cp "$disk" "$VM_DIR/expected"
@@ -206,14 +177,9 @@ resume_hydrate() {
 }
 
 @test "killed after the definition; the machine runs on its image; the next run only drops the delta" {
-	local after=
 	lazyclone clone "$web" "$one"
-	for ((n = 1; ; n++)); do
-		steps_run "$n" kill hydrate "$one"
-		[ -n "$step" ]
-		[ -z "$after" ] || break
-		[ "$step" != virDomainDefineXMLFlags ] || after=1
-	done
+	# Renames: the record twice, the image, the record; the domain is defined; the record.
+	steps_kill renameat2 5 hydrate "$one"
 	[ "$(domain_disk "$one" vda)" = "$VM_DIR/$one.raw" ]
 	virsh start "$one" >/dev/null
 	expect 0 lazyclone hydrate "$one"

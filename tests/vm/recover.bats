@@ -29,30 +29,23 @@ teardown() {
 
 next_command() { expect 3 lazyclone rm "$VM_PREFIX-nobody"; }
 
-# A clone killed just before the call called $1, its step $steps_n; what it made is there.
-killed_at() {
-	local n
-	for ((n = 1; ; n++)); do
-		steps_run "$n" kill clone "$web" "$one"
-		[ -n "$step" ] || return 1
-		[ "$step" != "$1" ] || break
-		next_command
-	done
-	steps_n=$n
+# A clone killed just before its domain is defined: all else is there.
+killed_clone() {
+	steps_kill virDomainDefineXMLFlags 1 clone "$web" "$one"
 	[ "$(find "$LAZYCLONE_STORE/journal" -name '*.json' | wc -l)" -eq 1 ]
 }
 
 journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
 
 @test "the notice says what was undone" {
-	killed_at virDomainDefineXMLFlags
+	killed_clone
 	next_command
 	[[ $stderr == *"undid the clone $one that a killed run left"* ]]
 	[ "$(tiny_left)" = "$before" ]
 }
 
 @test "no daemon runs any more" {
-	killed_at virDomainDefineXMLFlags
+	killed_clone
 	[ -e "$VM_MOUNT/$one/vda.raw" ]
 	lazyclone umount
 	next_command
@@ -62,7 +55,7 @@ journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
 }
 
 @test "libvirt cannot be reached: all stays for the next command, which is told" {
-	killed_at virDomainDefineXMLFlags
+	killed_clone
 	sed -i 's|qemu:///system|qemu+unix:///system?socket=/nonexistent|' "$(journal)"
 	next_command
 	[[ $stderr == *"cannot be undone yet"* ]]
@@ -77,7 +70,7 @@ journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
 }
 
 @test "its disk is in use: nothing is torn away, and later it is undone" {
-	killed_at virDomainDefineXMLFlags
+	killed_clone
 	exec 7<"$VM_MOUNT/$one/vda.raw"
 	next_command
 	[[ $stderr == *"cannot be undone yet"* ]]
@@ -89,7 +82,7 @@ journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
 
 @test "its NVRAM file was replaced by somebody: theirs stays" {
 	local nvram=/var/lib/libvirt/qemu/nvram/${one}_VARS.fd
-	killed_at virDomainDefineXMLFlags
+	killed_clone
 	mv "$nvram" "$VM_DIR/old"
 	echo theirs >"$nvram"
 	next_command
@@ -99,11 +92,13 @@ journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
 }
 
 @test "the machine was started before the next command: it is finished, not undone" {
-	local n
-	killed_at virDomainDefineXMLFlags
-	n=$steps_n
-	next_command
-	steps_run $((n + 1)) kill clone "$web" "$one"
+	# Killed when "done" is about to be written: the first write behind the definition.
+	local last
+	for ((last = 1; ; last++)); do
+		steps_kill pwritev64 "$last" clone "$web" "$one"
+		! virsh domstate "$one" >/dev/null 2>&1 || break
+		next_command
+	done
 	virsh start "$one" >/dev/null
 	next_command
 	[[ $stderr == *"finished the clone $one that a killed run left"* ]]
@@ -113,7 +108,7 @@ journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
 }
 
 @test "a journal that is damaged: 12, named, with the way out" {
-	killed_at virDomainDefineXMLFlags
+	killed_clone
 	cp "$(journal)" "$VM_DIR/journal"
 	{ echo nonsense; cat "$VM_DIR/journal"; } >"$(journal)"
 	expect 12 lazyclone rm "$VM_PREFIX-nobody"

@@ -4,6 +4,8 @@
 #	steps_each DO FUNCTION COMMAND...   for N = 1, 2 ...: COMMAND with its Nth step killed,
 #	                   failing or interrupted (DO), then FUNCTION, which checks; ends when
 #	                   COMMAND has fewer than N steps. Before each N: steps_before, if defined.
+#	steps_halt CALL N COMMAND..., steps_resume   halt it there, go on
+#	steps_kill CALL N COMMAND...                 kill it there
 #	steps_define NAME  a tiny machine with an NVRAM file
 #
 # FUNCTION finds in $step what was reached (a call's name) and in $code the exit status. Counted
@@ -35,6 +37,34 @@ steps_each() {
 		return 1
 	done
 	[ "$code" -eq 0 ] || { cat "$VM_DIR/said"; return 1; }
+}
+
+# steps_halt CALL N COMMAND...: let COMMAND come to its Nth call of that name, in the background.
+steps_halt() {
+	local call=$1 nth=$2
+	shift 2
+	STOPAT_CALL=$call STOPAT_N=$nth STOPAT_DO=stop \
+		LD_PRELOAD=$BUILD_BIN/tests/preload/stopat.so \
+		"$BUILD_BIN/lazyclone" "$@" >"$VM_DIR/said" 2>&1 3>&- &
+	halted=$!
+	vm_until 30 steps_halted
+}
+
+steps_halted() { [ "$(ps -o stat= -p "$halted" | cut -c1)" = T ]; }
+
+# Let it go on to its end: exit status in $code.
+steps_resume() {
+	kill -CONT "$halted"
+	code=0
+	wait "$halted" || code=$?
+}
+
+# steps_kill CALL N COMMAND...: killed just before it; fails if it was not reached.
+steps_kill() {
+	local call=$1 nth=$2
+	shift 2
+	STOPAT_CALL=$call steps_run "$nth" kill "$@"
+	[ -n "$step" ]
 }
 
 steps_define() {
