@@ -226,9 +226,19 @@ base_is() { [ "$(status ".bases[] | select(.path == \"$DIR/base.img\").state")" 
 	echo more | dd of="$MNT/one/vda.raw" conv=notrunc,fsync status=none
 	cmp "$DIR/other.img" "$MNT/two/vda.raw"
 	fio_verify "$MNT/two/vda.raw" --rw=randwrite --bs=4k --direct=1 --io_size=4M
+	# Nor does a write that has to be merged with a block of it stop other writes of the disk.
+	dd if="$DIR/own" of="$MNT/one/vda.raw" bs=512 seek=30001 count=1 oflag=direct conv=notrunc \
+		status=none 3>&- &
+	PIDS+=($!)
+	wait_for waits_for_answer $!
+	dd if="$DIR/own" of="$MNT/one/vda.raw" bs=4096 seek=1 count=1 oflag=direct conv=notrunc \
+		status=none
+	waits_for_answer $!
 	[ $((SECONDS - started)) -lt 8 ]
 	base_is suspended
 }
+
+waits_for_answer() { grep -qs request_wait_answer "/proc/$1/wchan" "/proc/$1/stack"; }
 
 @test "a damaged log is EIO and named, other clones go on" {
 	clone make two "$DIR/base.img"

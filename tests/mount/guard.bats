@@ -188,6 +188,8 @@ lazyclonefs() { "$BUILD_BIN/lazyclonefs" "$@"; }
 	minor=$(mountpoint -d "$MNT")
 	mkdir "$DIR/fusectl"
 	mount -t fusectl none "$DIR/fusectl"
+	# It belongs to the mount: one disk's requests must not use up all there are.
+	[ "$(cat "$DIR/fusectl/${minor#*:}/max_background")" -eq 65535 ]
 	echo 1 > "$DIR/fusectl/${minor#*:}/abort"
 	umount "$DIR/fusectl"
 	wait_for gone "$pid"
