@@ -120,6 +120,7 @@ static void script_write(struct script *s, uint32_t count, bool zero)
 {
 	uint32_t version = zero ? STAMP_ZERO : STAMP_FIRST + (uint32_t)s->stamps->n_ops;
 	uint32_t block = (uint32_t)rng_below(&s->rng, BLOCKS - count + 1);
+	struct stamp_op *op;
 	uint8_t *buf;
 	int rc;
 
@@ -144,10 +145,9 @@ static void script_write(struct script *s, uint32_t count, bool zero)
 	stamps_add(s->stamps, version, block, count);
 	if (rc == 0)
 		return;
+	op = &s->stamps->ops[s->stamps->n_ops - 1];
 	/* Reads may be what fails: then it may be there, whole or in part. */
-	if (s->sync_failed || stamps_see_failed(s->stamps, s->delta) < 0) {
-		struct stamp_op *op = &s->stamps->ops[s->stamps->n_ops - 1];
-
+	if (s->sync_failed || stamps_see_failed(s->stamps, op, s->delta) < 0) {
 		op->failed = true;
 		op->kept = 0;
 		delta_abandon(s->delta);

@@ -25,6 +25,7 @@
 
 #include "fs/store/delta.h"
 #include "fs/util/id.h"
+#include "tests/lib/batch.h"
 #include "tests/lib/cuts.h"
 #include "tests/lib/image.h"
 #include "tests/lib/recorder.h"
@@ -42,6 +43,7 @@
  *	w  write 1 to 4 blocks       W  write 20 to 40 (crosses segment ends)
  *	1  write one block           z  zero some blocks
  *	f  flush                     c  close cleanly and open again
+ *	b  four writes at once, three of them in one batch
  *	g  grow the disk             k  abandon and open again (a killed process) */
 struct workload {
 	const char *name;
@@ -71,12 +73,18 @@ static const struct workload workloads[] = {
 	WORKLOAD("reopen", 16, "wfckw1fkzgkwcwzf1c", "wcgw", 1, 697),
 	WORKLOAD("killed", 8, "1k1k1fk1k1", "1k1", 1, 397),
 	WORKLOAD("zeros", 24, "zfwzzfzwzf", "zwfz", 1, 97),
+	WORKLOAD("batches", 16, "bfb1bzbfb", "bfb", 8, 0),
 	WORKLOAD("segments", 64, "WWfWWWfWzWWfW", "Wf1W", 12, 0),
 	WORKLOAD("segments at once", 64, "WWWWWWWW", "WfW", 12, 0),
 	WORKLOAD("failed write", 16, "w1fw1w1fw", "1wf1", 1, 0, SABOTAGED(FAIL, PWRITEV, 7, -EIO)),
 	WORKLOAD("short write", 16, "w1fw1w1cw", "1wf1", 1, 0, SABOTAGED(SHORT, PWRITEV, 7, -EIO)),
 	WORKLOAD("short write, full", 64, "wfWwWwfw", "1wf1", 8, 0,
 		SABOTAGED(SHORT, PWRITEV, 8, -ENOSPC)),
+	WORKLOAD("failed batch", 16, "1fbbfb1", "1bf1", 2, 0, SABOTAGED(FAIL, PWRITEV, 5, -EIO)),
+	WORKLOAD("short batch", 16, "1fbbfb1", "1bf1", 2, 0,
+		SABOTAGED(SHORT, PWRITEV, 5, -ENOSPC)),
+	WORKLOAD("short batch, last", 16, "1fb", "1bf1", 1, 0,
+		SABOTAGED(SHORT, PWRITEV, 5, -ENOSPC)),
 	WORKLOAD("no segment", 64, "WWWWfW1f1", "1wf1", 8, 0,
 		SABOTAGED(FAIL, FALLOCATE, 2, -ENOSPC)),
 	WORKLOAD("lie: syncs", 16, "wf1fwf", "1f", 1, 0, SABOTAGED(LIE, SYNC, 0, 0),
@@ -106,7 +114,8 @@ struct life {
 	const struct workload *workload;
 	unsigned int depth; /* 0: the first */
 	struct recorder *rec;
-	const struct io_gate *gate; /* to the recorder, or to a saboteur before it */
+	/* Before the recorder: a lie is told to the delta, not to the record. */
+	struct saboteur saboteur;
 	struct stamps *stamps;
 	struct delta *delta;
 	int dirfd;
@@ -125,32 +134,73 @@ static int complain(const struct life *life, const char *what, const char *why)
 
 static int open_delta(struct life *life, const char *what)
 {
-	const struct delta_options options = {.io = life->gate};
+	const struct delta_options options = {.io = &life->saboteur.gate};
 	struct err err;
 	int rc = delta_open(life->dirfd, NAME, &options, &life->delta, &err);
 
 	return rc < 0 ? complain(life, what, err.message) : 0;
 }
 
-static void do_write(struct life *life, uint32_t version, uint32_t count)
+static void account(struct life *life, const struct batch_write *write, size_t begun)
 {
-	uint32_t block = (uint32_t)rng_below(&run.rng, life->stamps->n_blocks - count + 1);
-	uint8_t *buf = need_memory(malloc((size_t)count * DELTA_BLOCK_BYTES));
-	size_t begun = recorder_length(life->rec);
-	struct stamp_op *op;
-	int rc;
+	struct stamp_op *op =
+		stamps_add(life->stamps, write->version, write->block, write->count);
 
-	stamps_fill(version, block, count, buf);
-	if (version == STAMP_ZERO)
-		rc = delta_zero(life->delta, block, count);
-	else
-		rc = delta_write(life->delta, buf, count, block);
-	op = stamps_add(life->stamps, version, block, count);
 	op->begun = begun;
 	op->ended = recorder_length(life->rec);
-	if (rc < 0 && stamps_see_failed(life->stamps, life->delta) < 0)
+	if (write->rc < 0 && stamps_see_failed(life->stamps, op, life->delta) < 0)
 		complain(life, "after a failed write", "cannot read");
+}
+
+static uint32_t pick_block(const struct life *life, uint32_t count)
+{
+	return (uint32_t)rng_below(&run.rng, life->stamps->n_blocks - count + 1);
+}
+
+static void do_write(struct life *life, uint32_t version, uint32_t count)
+{
+	struct batch_write write = {version, pick_block(life, count), count, 0};
+	uint8_t *buf = need_memory(malloc((size_t)count * DELTA_BLOCK_BYTES));
+	size_t begun = recorder_length(life->rec);
+
+	stamps_fill(version, write.block, count, buf);
+	if (version == STAMP_ZERO)
+		write.rc = delta_zero(life->delta, write.block, count);
+	else
+		write.rc = delta_write(life->delta, buf, count, write.block);
+	account(life, &write, begun);
 	free(buf);
+}
+
+/* Operations of one kind since begun. */
+static unsigned int count_ops(const struct life *life, enum op_kind kind, size_t begun)
+{
+	unsigned int n = 0;
+
+	for (size_t i = begun; i < recorder_length(life->rec); i++)
+		n += recorder_op(life->rec, i)->kind == kind;
+	return n;
+}
+
+/* One write, and three that wait for it and are combined. */
+static int do_batch(struct life *life)
+{
+	struct batch_write writes[4];
+	size_t begun = recorder_length(life->rec);
+
+	for (int i = 0; i < 4; i++) {
+		uint32_t count = 1 + (uint32_t)rng_below(&run.rng, 3);
+
+		writes[i] = (struct batch_write){
+			run.next_version++, pick_block(life, count), count, 0};
+	}
+	batch_run(life->delta, &life->saboteur, writes, 4);
+	for (int i = 0; i < 4; i++)
+		account(life, &writes[i], begun);
+	if (life->saboteur.kind == SABOTAGE_NONE && count_ops(life, OP_ALLOC, begun) == 0 &&
+		count_ops(life, OP_WRITE, begun) != 2)
+		return complain(life, "a batch", "the leader did not combine");
+	return 0;
 }
 
 static void do_flush(struct life *life)
@@ -208,6 +258,8 @@ static int do_step(struct life *life, char step)
 		do_write(life, STAMP_ZERO, 1 + (uint32_t)rng_below(&run.rng,
 					       life->stamps->n_blocks / 2));
 		return 0;
+	case 'b':
+		return do_batch(life);
 	case 'f':
 		do_flush(life);
 		return 0;
@@ -251,7 +303,7 @@ static void end_life(struct life *life)
 	if (life->delta)
 		delta_abandon(life->delta);
 	if (life->dirfd >= 0)
-		life->gate->close(life->gate, life->dirfd);
+		recorder_gate(life->rec)->close(recorder_gate(life->rec), life->dirfd);
 	recorder_free(life->rec);
 	stamps_free(life->stamps);
 }
@@ -336,7 +388,7 @@ static int cut_and_go_on(void *ctx, const struct cut *cut)
 	image_clear(root);
 	image_store(cut->image, root);
 	life.rec = recorder_new(root, cut->image, io_thin);
-	life.gate = recorder_gate(life.rec);
+	saboteur_init(&life.saboteur, recorder_gate(life.rec));
 	life.dirfd = recorder_open_root(life.rec);
 	rc = open_delta(&life, cut->what);
 	if (rc == 0)
@@ -359,11 +411,12 @@ static int cut_and_go_on(void *ctx, const struct cut *cut)
 static int make_delta(struct life *life)
 {
 	struct err err;
-	int rc = delta_create(life->gate, life->dirfd, NAME,
+	const struct io_gate *io = recorder_gate(life->rec);
+	int rc = delta_create(io, life->dirfd, NAME,
 		(uint64_t)life->workload->n_blocks * DELTA_BLOCK_BYTES, &err);
 
 	if (rc == 0)
-		rc = life->gate->fsync(life->gate, life->dirfd);
+		rc = io->fsync(io, life->dirfd);
 	return rc < 0 ? complain(life, "making the delta", err.message) : 0;
 }
 
@@ -379,7 +432,6 @@ static void arm(struct saboteur *saboteur, const struct workload *w)
 static int first_life(const struct workload *w)
 {
 	struct life life = {.workload = w};
-	struct saboteur saboteur;
 	size_t created;
 	int rc;
 
@@ -388,17 +440,15 @@ static int first_life(const struct workload *w)
 	life.dirfd = recorder_open_root(life.rec);
 	life.stamps = stamps_new(w->n_blocks, NULL);
 	life.size_bytes = (uint64_t)w->n_blocks * DELTA_BLOCK_BYTES;
-	/* Before the recorder: a lie is told to the delta, not to the record. */
-	saboteur_init(&saboteur, recorder_gate(life.rec));
-	life.gate = &saboteur.gate;
+	saboteur_init(&life.saboteur, recorder_gate(life.rec));
 	rc = make_delta(&life);
 	created = recorder_length(life.rec);
 	if (rc == 0)
 		rc = open_delta(&life, "the new delta");
-	arm(&saboteur, w);
+	arm(&life.saboteur, w);
 	if (rc == 0)
 		rc = work(&life, w->steps);
-	if (rc == 0 && w->sabotage != SABOTAGE_NONE && saboteur.hits == 0)
+	if (rc == 0 && w->sabotage != SABOTAGE_NONE && life.saboteur.hits == 0)
 		rc = complain(&life, "sabotage", "the call to fail never came");
 	if (rc == 0)
 		rc = cut_life(&life, created);

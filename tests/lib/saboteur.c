@@ -18,6 +18,8 @@ static struct saboteur *self(const struct io_gate *io)
 /* Count the call; what is to happen to it? */
 static enum sabotage strike(struct saboteur *sab, enum sabotaged_call call)
 {
+	if (sab->hook)
+		sab->hook(sab->hook_ctx, call);
 	SCOPED_LOCK(&sab->lock);
 
 	sab->count[call]++;

@@ -36,6 +36,9 @@ struct saboteur {
 	enum sabotaged_call call;
 	uint64_t nth; /* of that call, from 1; 0: every one */
 	int error;    /* -errno */
+	/* Called before each call, without the lock; may wait. NULL: nothing. */
+	void (*hook)(void *ctx, enum sabotaged_call call);
+	void *hook_ctx;
 
 	pthread_mutex_t lock; /* all below */
 	uint64_t count[N_CALLS];

@@ -156,9 +156,8 @@ static bool match_within(const struct stamps *stamps, const uint32_t *before,
 	return same;
 }
 
-int stamps_see_failed(struct stamps *stamps, struct delta *delta)
+int stamps_see_failed(const struct stamps *stamps, struct stamp_op *op, struct delta *delta)
 {
-	struct stamp_op *op = &stamps->ops[stamps->n_ops - 1];
 	uint32_t *versions = need_memory(calloc(stamps->n_blocks, sizeof(*versions)));
 	int rc = stamps_read(delta, stamps->n_blocks, versions);
 
@@ -171,24 +170,43 @@ int stamps_see_failed(struct stamps *stamps, struct delta *delta)
 	return rc;
 }
 
+/* k operations, of which those from whole on are there whole although they
+ * failed, and perhaps the first blocks of the next. */
+static bool match_state(const struct stamps *stamps, const uint32_t *versions, size_t whole,
+	size_t k, size_t most)
+{
+	uint32_t *model = need_memory(malloc(stamps->n_blocks * sizeof(*model)));
+	bool same;
+
+	memcpy(model, stamps->base, stamps->n_blocks * sizeof(*model));
+	for (size_t i = 0; i < k; i++) {
+		const struct stamp_op *op = &stamps->ops[i];
+
+		apply(model, op, i < whole ? op->kept : op->count);
+	}
+	same = match_within(stamps, model, k < most ? &stamps->ops[k] : NULL, versions);
+	free(model);
+	return same;
+}
+
 bool stamps_match(
 	const struct stamps *stamps, const uint32_t *versions, size_t least, size_t most)
 {
-	uint32_t *model = need_memory(malloc(stamps->n_blocks * sizeof(*model)));
-	bool same = false;
+	/* What failed was promised to nobody. */
+	while (least > 0 && stamps->ops[least - 1].failed)
+		least--;
+	for (size_t k = least; k <= most; k++) {
+		size_t whole = k;
 
-	memcpy(model, stamps->base, stamps->n_blocks * sizeof(*model));
-	for (size_t k = 0; !same && k <= most; k++) {
-		const struct stamp_op *next = k < most ? &stamps->ops[k] : NULL;
-
-		/* A failed one may be there whole as long as it is the last. */
-		if (k >= least || (next && next->failed && k + 1 >= least))
-			same = match_within(stamps, model, next, versions);
-		if (next)
-			apply(model, next, next->kept);
+		for (;;) {
+			if (match_state(stamps, versions, whole, k, most))
+				return true;
+			if (whole == 0 || !stamps->ops[whole - 1].failed)
+				break;
+			whole--;
+		}
 	}
-	free(model);
-	return same;
+	return false;
 }
 
 size_t stamps_least(const struct stamps *stamps, size_t prefix, bool killed)

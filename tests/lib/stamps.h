@@ -64,11 +64,12 @@ int stamps_identify(const uint8_t *buf, uint32_t block, uint32_t *ret_version);
 /* The version of each block of delta. */
 int stamps_read(struct delta *delta, uint32_t n_blocks, uint32_t *ret_versions);
 
-/* The last operation returned an error: see how much of it delta has. */
-int stamps_see_failed(struct stamps *stamps, struct delta *delta);
+/* The operation returned an error: see how much of it delta has. */
+int stamps_see_failed(const struct stamps *stamps, struct stamp_op *op, struct delta *delta);
 
 /* Is versions what the first k operations give, for some k from least to most,
- * or k operations and the first blocks of the next? */
+ * or k operations and the first blocks of the next? Those that failed last, one
+ * after the other, may be there whole: nothing was written over them. */
 bool stamps_match(
 	const struct stamps *stamps, const uint32_t *versions, size_t least, size_t most);
 
