@@ -24,6 +24,8 @@
 #include "fs/ctl/socket.h"
 #include "fs/util/cleanup.h"
 
+#define ACCEPT_AGAIN_MS 100
+
 struct connection {
 	struct ctl_server *server;
 	int fd;
@@ -172,8 +174,13 @@ static void accept_one(struct ctl_server *server)
 	struct err err = {0};
 	int rc;
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* Out of descriptors: whoever waits goes on waiting, and so do we. */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
+			poll(&(struct pollfd){.fd = server->stop_fd, .events = POLLIN}, 1,
+				ACCEPT_AGAIN_MS);
 		return;
+	}
 	if (!socket_peer_trusted(fd))
 		rc = err_set(&err, -EACCES, "control socket: only root and the daemon's own "
 			"user are answered");

@@ -128,6 +128,7 @@ int mountpoint_prepare(const char *path, const char *store_path, struct mountpoi
 {
 	struct mountpoint point = {.fd = -1};
 	AUTO_CLOSE int fd = -1;
+	struct stat st;
 	int rc = mounts_canonical(path, point.path);
 
 	if (rc == 0)
@@ -138,6 +139,7 @@ int mountpoint_prepare(const char *path, const char *store_path, struct mountpoi
 		rc = check_places(point.path, store_path, err);
 	if (rc < 0)
 		return rc;
+	point.was_closed = stat(point.path, &st) == 0 && (st.st_mode & 0777) == 0;
 	rc = open_dir(point.path, &fd);
 	if (rc == -ENOTDIR)
 		return err_set(err, -EINVAL, "mount point %s: not a directory", point.path);
@@ -192,5 +194,7 @@ const char *mountpoint_guard_name(enum mountpoint_guard guard)
 
 void mountpoint_release(struct mountpoint *point)
 {
+	if (point->fd >= 0 && point->guard == MOUNTPOINT_OPEN && point->was_closed)
+		fchmod(point->fd, 0);
 	close_fd(&point->fd);
 }

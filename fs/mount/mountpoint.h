@@ -3,7 +3,7 @@
  *
  *	mountpoint_prepare()   before mounting: clears a dead mount, checks, opens
  *	mountpoint_guard()     after mounting: closes the covered directory
- *	mountpoint_release()
+ *	mountpoint_release()   closes it again when it never came to that
  *
  * The guard stays when the mount is gone: what the domains of clones point at
  * must not become ordinary files of the file system below by accident. It is
@@ -29,6 +29,7 @@ struct mountpoint {
 	char path[PATH_MAX]; /* canonical */
 	int fd;              /* the directory itself, below what is mounted on it */
 	enum mountpoint_guard guard;
+	bool was_closed; /* by mode, before it was prepared */
 };
 
 /* store_path: canonical; neither may lie within the other, nor the store on a

@@ -103,6 +103,16 @@ pid() { user_status .pid; }
 	as_user cmp "$DIR/base.img" "$MNT/one/vda.raw"
 }
 
+@test "a start that fails leaves the mount point closed" {
+	start
+	as_user "$DIR/mkclone" stop "$STORE"
+	[ "$(stat -c %a "$MNT")" = 0 ]
+	chmod 0600 /dev/fuse
+	run as_user "$DIR/lazyclonefs" "$STORE" "$MNT"
+	[ "$status" -eq 5 ]
+	[ "$(stat -c %a "$MNT")" = 0 ]
+}
+
 @test "a base the user cannot read is refused when it is held" {
 	start
 	chmod 0600 "$DIR/base.img"
