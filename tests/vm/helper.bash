@@ -13,7 +13,8 @@
 #	lazyclone ...              the built tool on this file's store
 #
 # Every domain name must begin with $VM_PREFIX: by that they are removed. Variables: $VM_DIR,
-# $VM_MOUNT, $LAZYCLONE_STORE, $BUILD_BIN (programs), $GUEST (vmlinuz, initrd, root.raw).
+# $VM_MOUNT, $LAZYCLONE_STORE, $BUILD_BIN (programs), $GUEST (vmlinuz, initrd, root.raw). Other
+# users run $VM_DIR/bin/lazyclone: the build tree may lie in a home that is closed to them.
 
 VM_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD_BIN=${BUILD_BIN:-$VM_ROOT/build/plain}
@@ -36,6 +37,8 @@ vm_setup_file() {
 	export VM_DIR VM_PREFIX VM_MOUNT LAZYCLONE_STORE BUILD_BIN GUEST
 	[ -f "$GUEST/root.raw" ] || "$VM_ROOT/tests/guest/make-guest" "$GUEST"
 	cp "$GUEST/vmlinuz" "$GUEST/initrd" "$VM_DIR/"
+	mkdir "$VM_DIR/bin"
+	cp "$BUILD_BIN/lazyclone" "$BUILD_BIN/lazyclonefs" "$VM_DIR/bin/"
 	libvirt_up "$VM_DIR/libvirt" 3>&-
 }
 

@@ -4,8 +4,7 @@
 bats_require_minimum_version 1.5.0
 load helper
 
-# A user made for this file; its home holds everything, also the programs: the
-# build tree need not be open to others.
+# A user made for this file; its home holds everything.
 setup_file() {
 	vm_setup_file
 	stat -c %a /dev/fuse >"$VM_DIR/fuse-mode"
@@ -17,8 +16,6 @@ setup_file() {
 	export VM_IMAGES=$VM_DIR/home/images
 	export VM_MOUNT=$VM_DIR/home/.local/share/lazyclone/mnt
 	install -d -m 700 -o "$VM_USER" "$VM_IMAGES" "$VM_DIR/run"
-	install -d "$VM_DIR/bin"
-	install "$BUILD_BIN/lazyclone" "$BUILD_BIN/lazyclonefs" "$VM_DIR/bin/"
 	vm_define "$VM_PREFIX-web"
 	chown "$VM_USER" "$VM_IMAGES/$VM_PREFIX-web.raw"
 }
