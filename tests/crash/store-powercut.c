@@ -4,7 +4,9 @@
  * Each state is opened as the next command would: the store is there or can
  * be made, each clone in the list is whole and its deltas open, what was
  * acknowledged is there, what was removed is gone, leftovers can be swept, and
- * the names can be used again. A run that syncs nothing must be caught.
+ * the names can be used again. What that next command does is recorded and cut
+ * in turn: there, too, each clone in the list is whole. A run that syncs
+ * nothing must be caught.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +27,7 @@
 
 #define CLONES 3
 #define STORE "parent/store"
+#define SECOND_EVERY 9 /* of the prefixes one gets a second life, which ones changes */
 
 /* When, in marks of the record, each thing was begun and acknowledged. */
 struct moment {
@@ -33,6 +36,7 @@ struct moment {
 
 struct history {
 	const char *root;
+	size_t offset; /* of the prefixes that get a second life */
 	struct moment store_made;
 	struct manifest *clone[CLONES];
 	struct moment made[CLONES];
@@ -43,6 +47,8 @@ struct history {
 };
 
 static char state_root[TEMP_PATH_MAX];
+static char second_root[TEMP_PATH_MAX];
+static uint64_t second_states;
 
 static int complain(const struct history *h, const char *what, const char *why)
 {
@@ -174,7 +180,8 @@ static int check_clones(struct store *store, const struct history *h, const stru
 }
 
 /* As the next commands would: sweep, then make and remove what was there. */
-static int go_on(struct store *store, const struct history *h, const struct cut *cut)
+static int go_on(struct store *store, const struct io_gate *io, const struct history *h,
+	const struct cut *cut)
 {
 	struct err err = {.code = 0};
 	int rc = store_sweep(store, &err);
@@ -191,36 +198,83 @@ static int go_on(struct store *store, const struct history *h, const struct cut 
 		}
 		if (rc == 0) {
 			m = new_manifest(h->clone[i]->name);
-			rc = make_clone(store, &io_kernel, m, &err);
+			rc = make_clone(store, io, m, &err);
 			manifest_free(m);
 		}
 	}
 	return rc < 0 ? complain(h, cut->what, err.message) : 0;
 }
 
+/* The store below root, made or its making finished if it may be missing. */
+static int open_store(const struct io_gate *io, const char *root, bool may_be_missing,
+	const struct history *h, const char *what, struct store **ret_store)
+{
+	char path[TEMP_PATH_MAX + 32];
+	struct err err;
+	int rc;
+
+	snprintf(path, sizeof(path), "%s/%s", root, STORE);
+	rc = store_open(io, path, ret_store, &err);
+	if (rc == -ENOENT && may_be_missing) {
+		rc = store_create(io, path, &err);
+		if (rc == 0)
+			rc = store_open(io, path, ret_store, &err);
+	}
+	return rc < 0 ? complain(h, what, err.message) : 0;
+}
+
+/* A state of a second life: whatever is there is whole. */
+static int check_second_state(void *ctx, const struct cut *cut)
+{
+	const struct history *h = ctx;
+	struct store *store;
+	char **names;
+	uint32_t count;
+	int rc;
+
+	image_clear(second_root);
+	image_store(cut->image, second_root);
+	if (open_store(&io_kernel, second_root, true, h, cut->what, &store) < 0)
+		return -1;
+	rc = store_list(store, &names, &count, NULL);
+	for (uint32_t i = 0; rc == 0 && i < count; i++) {
+		struct manifest *m;
+		struct err err;
+
+		if (store_manifest_read(store, names[i], &m, &err) < 0) {
+			rc = complain(h, cut->what, err.message);
+			break;
+		}
+		rc = check_deltas(store, m, cut->what, h);
+		manifest_free(m);
+	}
+	store_names_free(names, count);
+	store_close(store);
+	return rc;
+}
+
 static int check_state(void *ctx, const struct cut *cut)
 {
 	const struct history *h = ctx;
-	char path[TEMP_PATH_MAX + 32];
+	const struct cut_options options = {.tears_max = 0};
+	struct recorder *rec = recorder_new(state_root, cut->image, &io_kernel);
 	struct store *store;
-	struct err err;
 	int rc;
 
 	image_clear(state_root);
 	image_store(cut->image, state_root);
-	snprintf(path, sizeof(path), "%s/%s", state_root, STORE);
-	rc = store_open(&io_kernel, path, &store, &err);
-	if (rc == -ENOENT && h->store_made.ended > cut->prefix) {
-		if (store_create(&io_kernel, path, &err) < 0)
-			return complain(h, cut->what, err.message);
-		rc = store_open(&io_kernel, path, &store, &err);
+	rc = open_store(recorder_gate(rec), state_root, h->store_made.ended > cut->prefix, h,
+		cut->what, &store);
+	if (rc == 0) {
+		rc = check_clones(store, h, cut);
+		if (rc == 0)
+			rc = go_on(store, recorder_gate(rec), h, cut);
+		store_close(store);
 	}
-	if (rc < 0)
-		return complain(h, cut->what, err.message);
-	rc = check_clones(store, h, cut);
-	if (rc == 0)
-		rc = go_on(store, h, cut);
-	store_close(store);
+	/* A second life has hundreds of states: some first ones will do. */
+	if (rc == 0 && cut->whole && cut->prefix % SECOND_EVERY == h->offset)
+		rc = cuts_each(rec, &options, check_second_state, ctx, &second_states);
+	recorder_free(rec);
 	return rc;
 }
 
@@ -269,7 +323,7 @@ static void work(struct history *h, struct recorder *rec, const struct io_gate *
 static int run(const char *root, uint64_t *rng, bool lie, uint64_t *states)
 {
 	const struct cut_options options = {.tears_max = 8, .scattered = 2, .rng = rng};
-	struct history h = {.root = root, .quiet = lie};
+	struct history h = {.root = root, .quiet = lie, .offset = rng_below(rng, SECOND_EVERY)};
 	struct recorder *rec = recorder_new(root, NULL, &io_kernel);
 	struct saboteur saboteur;
 	int rc;
@@ -301,6 +355,7 @@ int main(void)
 	fflush(stdout);
 	temp_dir_fast("store", root);
 	temp_dir_fast("store-cut", state_root);
+	temp_dir_fast("store-second", second_root);
 	if (run(root, &rng, false, &states) < 0)
 		failed++;
 	if (run(root, &rng, true, &lie_states) == 0) {
@@ -309,8 +364,10 @@ int main(void)
 	}
 	temp_dir_remove(root);
 	temp_dir_remove(state_root);
-	printf("store-powercut: %" PRIu64 " states; the lie was tried for %" PRIu64 "\n", states,
-		lie_states);
+	temp_dir_remove(second_root);
+	printf("store-powercut: %" PRIu64 " states, %" PRIu64
+	       " of second lives; the lie was tried for %" PRIu64 "\n",
+		states, second_states, lie_states);
 	printf("%d passed, %d failed\n", 2 - failed, failed);
 	return failed > 0;
 }
