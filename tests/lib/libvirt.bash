@@ -4,7 +4,8 @@
 #	libvirt_up DIR      make qemu:///system answer; what was started is noted in DIR
 #	libvirt_down DIR    end what libvirt_up started, and only that
 #
-# DIR must outlive the caller: an interrupted demo is cleaned from it later.
+# DIR must outlive the caller: an interrupted demo is cleaned from it later. Where systemd runs,
+# libvirtd is the host's service: started if need be, and left to it.
 
 # Identity of a process that survives reuse of its id: when it started.
 libvirt_started_at() {
