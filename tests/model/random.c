@@ -41,6 +41,7 @@ static struct {
 	char name[ID_TEXT];
 	struct disk *disk;
 	uint64_t size_bytes;
+	uint64_t limit_bytes; /* the base owns what is below */
 	uint8_t *model; /* DISK_BYTES_MAX: what the guest must see */
 	uint8_t *pool;  /* bytes to write: half noise, half runs */
 	uint8_t *buf;
@@ -174,7 +175,7 @@ static void open_disk(void)
 		fprintf(stderr, "random: %s\n", err.message);
 		fail("open", err.code);
 	}
-	need(disk_open(delta, base, BASE_BYTES, &t.disk), "open disk");
+	need(disk_open(delta, base, t.limit_bytes, &t.disk), "open disk");
 	if (disk_size(t.disk) != t.size_bytes)
 		fail("size changed", 0);
 }
@@ -228,7 +229,7 @@ static void load_model(void)
 	int fd = open(t.base_path, O_RDONLY | O_CLOEXEC);
 
 	memset(t.model, 0, DISK_BYTES_MAX);
-	if (fd < 0 || pread(fd, t.model, BASE_BYTES, 0) != (ssize_t)BASE_BYTES)
+	if (fd < 0 || pread(fd, t.model, t.limit_bytes, 0) != (ssize_t)t.limit_bytes)
 		fail("read the base", -errno);
 	close(fd);
 }
@@ -239,6 +240,8 @@ static void begin_round(void)
 	struct err err;
 
 	id_format(&id, t.name);
+	/* Half of the rounds are those of a disk that was once smaller. */
+	t.limit_bytes = BASE_BYTES - (rng_below(&t.rng, 2) ? rng_below(&t.rng, BASE_BYTES) : 0);
 	load_model();
 	t.size_bytes = DISK_BYTES_MIN + 512 * rng_below(&t.rng, 16);
 	need(delta_create(NULL, t.dirfd, t.name, t.size_bytes, &err), "create");
