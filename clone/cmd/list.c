@@ -10,15 +10,28 @@
 
 #define STATE_TEXT 64
 
+/* The first disk that cannot be served, with its reason; or NULL. */
+static const char *trouble_of(const json_t *clone)
+{
+	const json_t *disk;
+	size_t i;
+
+	json_array_foreach(json_object_get(clone, "disks"), i, disk)
+		if (member_text(disk, "error", NULL))
+			return member_text(disk, "error", NULL);
+	return NULL;
+}
+
 /* The state, and how far a hydrate has come that did not come to its end. */
 static const char *state_of(const json_t *clone, char text[static STATE_TEXT])
 {
 	const char *state = member_text(clone, "state", "?");
 	const char *hydrate = member_text(clone, "hydrate", NULL);
 
-	if (!hydrate)
+	if (!hydrate && !trouble_of(clone))
 		return state;
-	snprintf(text, STATE_TEXT, "%s, hydrate: %s", state, hydrate);
+	snprintf(text, STATE_TEXT, "%s%s%s%s", state, hydrate ? ", hydrate: " : "",
+		hydrate ? hydrate : "", trouble_of(clone) ? ", disk error" : "");
 	return text;
 }
 
@@ -64,7 +77,7 @@ static int print_table(const json_t *clones)
 	return rc;
 }
 
-/* Guests that hang come with the way out. */
+/* Disks that cannot be served come with the reason, guests that hang with the way out. */
 static void say_hints(const json_t *clones)
 {
 	const json_t *clone;
@@ -74,7 +87,10 @@ static void say_hints(const json_t *clones)
 		output_notice("no clones yet");
 	json_array_foreach(clones, i, clone) {
 		const char *hint = member_text(clone, "hint", NULL);
+		const char *trouble = trouble_of(clone);
 
+		if (trouble)
+			output_notice(trouble);
 		if (hint)
 			output_notice(hint);
 	}

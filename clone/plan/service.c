@@ -285,6 +285,37 @@ static int start(struct session *session, struct store *store, const char *wante
 	return rc;
 }
 
+static void notice_disks(struct session *session, const json_t *clone)
+{
+	const json_t *disk;
+	size_t i;
+
+	json_array_foreach(json_object_get(clone, "disks"), i, disk) {
+		const char *trouble = json_string_value(json_object_get(disk, "error"));
+
+		if (trouble)
+			session_notice(session, "clone %s, disk %s: %s",
+				json_string_value(json_object_get(clone, "name")),
+				json_string_value(json_object_get(disk, "target")), trouble);
+	}
+}
+
+/* A base that changed while nobody held it is found now: its clones' disks
+ * are there and answer with errors, which must not be a surprise. */
+static void notice_troubles(struct session *session, struct store *store)
+{
+	AUTO(cleanup_ctl) struct ctl *ctl = NULL;
+	json_t *status = NULL;
+	const json_t *clone;
+	size_t i;
+
+	if (ctl_connect(store_id(store), &ctl, NULL) || ctl_status(ctl, &status, NULL))
+		return;
+	json_array_foreach(json_object_get(status, "clones"), i, clone)
+		notice_disks(session, clone);
+	json_decref(status);
+}
+
 int service_mount(struct session *session, const char *mountpoint, struct err *err)
 {
 	AUTO(cleanup_ctl) struct ctl *ctl = NULL;
@@ -308,7 +339,10 @@ int service_mount(struct session *session, const char *mountpoint, struct err *e
 		return check_running(ctl, mountpoint, err);
 	if (rc != -ECONNREFUSED)
 		return rc;
-	return start(session, store, mountpoint, err);
+	rc = start(session, store, mountpoint, err);
+	if (!rc)
+		notice_troubles(session, store);
+	return rc;
 }
 
 int service_where(struct session *session, char **ret_mountpoint, struct err *err)
@@ -362,6 +396,21 @@ static int await_gone(struct store *store, const char *mountpoint, struct err *e
 	return 0;
 }
 
+/* The locks and leases on the originals went with the daemon. */
+static void notice_unprotected(struct session *session, struct store *store)
+{
+	char **names;
+	uint32_t count;
+
+	if (store_list(store, &names, &count, NULL))
+		return;
+	store_names_free(names, count);
+	if (count > 0)
+		session_notice(session, "nothing holds the originals of %u clone%s until the store is "
+			"mounted again: an original that is started or changed meanwhile costs the "
+			"clones", count, count == 1 ? "" : "s");
+}
+
 static int stop(struct session *session, struct store *store, struct ctl *ctl, struct err *err)
 {
 	AUTO_FREE char *mountpoint = NULL;
@@ -372,7 +421,11 @@ static int stop(struct session *session, struct store *store, struct ctl *ctl, s
 		rc = check_users(session, err);
 	if (!rc)
 		rc = ctl_stop(ctl, err);
-	return rc ? rc : await_gone(store, mountpoint, err);
+	if (!rc)
+		rc = await_gone(store, mountpoint, err);
+	if (!rc)
+		notice_unprotected(session, store);
+	return rc;
 }
 
 static int stop_without_daemon(struct session *session, struct err *err)

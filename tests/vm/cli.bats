@@ -140,6 +140,22 @@ daemon_pid() { lazyclone --json status | jq -r .daemon.pid; }
 	cmp "$base" "$VM_MOUNT/$web-clone1/vda.raw"
 }
 
+@test "unmounted, an original is at its owner's mercy: umount, mount and list say so" {
+	local image=$VM_DIR/loose.raw
+	truncate -s 1M "$image"
+	lazyclone clone --disk-only "$image" "$VM_PREFIX-loose"
+	expect 0 lazyclone umount
+	[[ $stderr == *"nothing holds the originals of"* ]]
+	echo changed >>"$image"
+	expect 0 lazyclone mount
+	[[ $stderr == *"clone $VM_PREFIX-loose, disk disk: base $image: has changed"* ]]
+	expect 0 lazyclone list
+	[[ $output == *"disk error"* ]]
+	[[ $stderr == *"base $image: has changed"* ]]
+	expect 0 lazyclone rm "$VM_PREFIX-loose"
+	rm "$image"
+}
+
 @test "umount is refused while anybody has a disk open, and says which" {
 	exec 9<"$VM_MOUNT/$web-clone1/vda.raw"
 	expect 4 lazyclone umount
