@@ -99,8 +99,11 @@
  *	  write-back the page cache shows bytes that are lost.
  *	2 Read the header of every slot. The valid one with the highest sequence
  *	  begins the path; prev_seq leads on to prev_seq 0. A segment named but
- *	  missing is damage. Valid segments off the path are tails of lives that
- *	  lost them: ignored.
+ *	  missing is damage, unless a power cut may have taken its header: the
+ *	  super block is not clean, the newest segment is of its epoch, and the
+ *	  missing one has a higher sequence than life_seq. Then all newer ones
+ *	  are a lost tail, and the newest older one begins the path. Valid
+ *	  segments off the path are tails of lives that lost them: ignored.
  *	3 Replay the path from its oldest segment. Each segment's records end
  *	  exactly at the next one's prev_end with its prev_sum. In the last, they
  *	  end at the clean mark, or else at the first invalid record. (Behind
@@ -114,9 +117,9 @@
  *	  marked clean must end where the mark says (the mark counts only if no
  *	  segment is newer than end_seq). Otherwise damage: refused (-EUCLEAN).
  *
- * Not detected: damage that makes the last segment's header or records after
- * the last durable_lsn unreadable looks like a torn tail. (A life's first
- * segment is witnessed by life_seq, every other one by its successor.)
+ * Not detected: damage to headers and records of the last life behind the last
+ * durable_lsn looks like a torn tail. (A life's first segment is witnessed by
+ * life_seq; what later lives accepted, by their prev_seq and prev_end.)
  *
  * CHECKPOINT
  *

@@ -98,7 +98,20 @@ static int by_seq(const void *a, const void *b)
 	return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
-/* Leave on the path only what the newest segment leads back to. */
+/* May a power cut have taken the header of a segment that a later one names?
+ * Only in the last life, behind its first segment: those headers are written
+ * without a sync, in whatever order the device likes. What came before the
+ * life, and all of a cleanly stopped one, was durable. */
+static bool may_be_lost(const struct replay *r, uint64_t seq)
+{
+	const struct super *super = &r->log->super;
+
+	return !super->clean && seq > super->life_seq &&
+		r->path[r->n_path - 1].epoch == super->epoch;
+}
+
+/* Leave on the path only what the newest segment leads back to. Behind a lost
+ * header all is a lost tail: then the newest before it is the one. */
 static int keep_path(struct replay *r)
 {
 	uint64_t wanted = r->newest_seq;
@@ -110,8 +123,11 @@ static int keep_path(struct replay *r)
 				r->path[i].seq);
 		if (r->path[i].seq > wanted)
 			continue;
-		if (r->path[i].seq < wanted)
-			break;
+		if (r->path[i].seq < wanted) {
+			if (!may_be_lost(r, wanted))
+				break;
+			kept = r->n_path;
+		}
 		r->path[--kept] = r->path[i];
 		wanted = r->path[i].prev_seq;
 	}
