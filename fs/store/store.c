@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fs/store/directory.h"
@@ -164,6 +165,27 @@ static int check_label(const struct io_gate *io, const char *path, struct err *e
 	return rc;
 }
 
+/* Records and journals name files and domains that commands remove: those of
+ * another user are not acted on, nor what anybody may put there. */
+static int check_owner(int dirfd, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(dirfd, &st) < 0)
+		return err_sys(err, -errno, "cannot look at it");
+	if (st.st_uid != geteuid() && st.st_uid != 0) {
+		err_set(err, -EPERM, "it belongs to another user (%u)", (unsigned int)st.st_uid);
+		err_hint(err, "run this as that user");
+		return -EPERM;
+	}
+	if (st.st_mode & S_IWOTH) {
+		err_set(err, -EPERM, "everybody can write to it");
+		err_hint(err, "it must be its owner's alone: chmod 0700");
+		return -EPERM;
+	}
+	return 0;
+}
+
 int store_create(const struct io_gate *io, const char *path, struct err *err)
 {
 	int dirfd;
@@ -177,6 +199,12 @@ int store_create(const struct io_gate *io, const char *path, struct err *err)
 		return err_set(err, -EUCLEAN, "store %s: not a directory", path);
 	if (dirfd < 0)
 		return err_sys(err, dirfd, "store %s", path);
+	rc = check_owner(dirfd, err);
+	if (rc < 0) {
+		err_prefix(err, "store %s", path);
+		io->close(io, dirfd);
+		return rc;
+	}
 	kind = content_kind(io, dirfd);
 	if (kind == 0)
 		rc = make_parts(io, dirfd);
@@ -245,7 +273,9 @@ int store_open(const struct io_gate *io, const char *path, struct store **ret_st
 	} else if (store->dirfd < 0) {
 		rc = err_sys(err, store->dirfd, "store %s", path);
 	} else {
-		rc = open_parts(store, err);
+		rc = check_owner(store->dirfd, err);
+		if (rc == 0)
+			rc = open_parts(store, err);
 		if (rc < 0)
 			err_prefix(err, "store %s", path);
 	}
