@@ -137,9 +137,12 @@ static int open_clone(struct session *session, const char *name, bool take, stru
 	if (rc < 0)
 		return rc;
 	rc = store_clone_dirfd(ours->store, name);
-	if (rc == -ENOENT)
-		return err_set(err, -ENOENT, "clone %s: no such clone in %s", name,
+	if (rc == -ENOENT) {
+		err_set(err, rc, "clone %s: no such clone in %s", name,
 			session_store_path(session));
+		err_hint(err, "see them all: lazyclone list");
+		return rc;
+	}
 	if (rc < 0)
 		return err_sys(err, rc, "clone %s", name);
 	ours->dirfd = rc;
@@ -263,33 +266,4 @@ int ours_hide(const struct ours *ours, struct ctl *ctl, struct err *err)
 int ours_show(const struct ours *ours, struct ctl *ctl, struct err *err)
 {
 	return ctl_attach(ctl, ours->manifest->name, err);
-}
-
-static bool disk_on_mount(const struct session *session, const struct ours *ours,
-	const struct xml_domain *survey, const char *target)
-{
-	for (uint32_t i = 0; i < survey->n_disks; i++) {
-		AUTO_FREE char *path = NULL;
-
-		if (strcmp(survey->disks[i].target, target) != 0)
-			continue;
-		if (asprintf(&path, "%s/%s/%s" STORE_DISK_SUFFIX, session_mountpoint(session),
-			    ours->manifest->name, target) < 0)
-			path = NULL;
-		return path && survey->disks[i].source && strcmp(survey->disks[i].source, path) == 0;
-	}
-	return false;
-}
-
-bool ours_on_mount(const struct session *session, const struct ours *ours)
-{
-	struct xml_domain *survey;
-	bool all = true;
-
-	if (!ours->domain.xml || xml_survey(ours->domain.xml, &survey, NULL) < 0)
-		return false;
-	for (uint32_t i = 0; all && i < ours->manifest->n_disks; i++)
-		all = disk_on_mount(session, ours, survey, ours->manifest->disks[i].target);
-	xml_domain_free(survey);
-	return all;
 }

@@ -53,7 +53,4 @@ int ours_hide(const struct ours *ours, struct ctl *ctl, struct err *err);
 /* Show them again, should a killed command have hidden them. */
 int ours_show(const struct ours *ours, struct ctl *ctl, struct err *err);
 
-/* Do the domain's disks lie where the mount shows the clone's? */
-bool ours_on_mount(const struct session *session, const struct ours *ours);
-
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What killed runs left: undone, or finished where only the last line was missing.
  *
- * A clone whose domain is defined on its disks is whole: it was killed
- * between the definition and "done". It is kept, since its user may have
+ * A clone whose domain is defined is whole: it was killed between the
+ * definition and "done". It is kept, since its user may have
  * begun to use it. Members of a group (--all-or-none) are undone together.
  */
 #include "clone/plan/session.h"
@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clone/plan/ours.h"
 #include "clone/plan/undo.h"
 #include "clone/state/journal.h"
+#include "clone/virt/virt.h"
 #include "fs/store/store.h"
 #include "fs/util/cleanup.h"
 
@@ -37,26 +37,44 @@ static const struct journal_entry *entry_of_kind(const struct journal *journal, 
 	return NULL;
 }
 
-static bool is_whole(struct session *session, const struct journal *journal, uint32_t from)
+/* Is the journal's clone in the store, by its id? 1, 0, -errno. */
+static int is_committed(struct session *session, const struct journal_entry *clone,
+	struct err *err)
+{
+	struct manifest *manifest;
+	struct store *store;
+	struct id id;
+	int rc = session_need_store(session, false, &store, err);
+
+	if (rc == 0)
+		rc = store_manifest_read(store, clone->name, &manifest, err);
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	rc = id_parse(clone->more, &id) == 0 && id_equal(&manifest->id, &id);
+	manifest_free(manifest);
+	return rc;
+}
+
+/* 1, 0, -errno: cannot be told now. The definition comes last, so a domain
+ * that is there says all; where its disks are mounted today says nothing. */
+static int is_whole(struct session *session, const struct journal *journal, uint32_t from,
+	struct err *err)
 {
 	const struct journal_entry *clone = entry_of_kind(journal, from, JOURNAL_CLONE);
 	const struct journal_entry *domain = entry_of_kind(journal, from, JOURNAL_DOMAIN);
-	struct ctl *ctl;
-	struct ours ours;
-	struct id id;
-	bool whole;
+	struct virt_domain found;
+	struct virt *virt;
+	int rc;
 
 	if (!clone || !domain || has_group(journal, from))
-		return false;
-	/* A running daemon knows the mount point better than the store does. */
-	session_need_daemon(session, false, &ctl, NULL);
-	if (id_parse(clone->more, &id) < 0 || ours_find(session, clone->name, &ours, NULL) < 0)
-		return false;
-	whole = id_equal(&ours.manifest->id, &id) && ours.domain.name &&
-		strcmp(ours.record->uuid, domain->name) == 0 &&
-		ours_on_mount(session, &ours);
-	ours_clear(&ours);
-	return whole;
+		return 0;
+	rc = session_virt_at(session, domain->more, &virt, err);
+	if (rc == 0)
+		rc = virt_lookup_uuid(virt, domain->name, &found, err);
+	if (rc < 0)
+		return rc == -ENOENT ? 0 : rc;
+	virt_domain_clear(&found);
+	return is_committed(session, clone, err);
 }
 
 static int settle(struct session *session, const struct journal *journal, struct err *err)
@@ -68,10 +86,11 @@ static int settle(struct session *session, const struct journal *journal, struct
 
 	if (from == journal_count(journal))
 		return 0;
-	if (is_whole(session, journal, from)) {
+	rc = is_whole(session, journal, from, err);
+	if (rc > 0)
 		session_notice(session, "finished the clone %s that a killed run left", name);
-		return 0;
-	}
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
 	rc = undo_run(session, journal, from, err);
 	if (rc == 0 && name)
 		session_notice(session, "undid the clone %s that a killed run left", name);
