@@ -271,6 +271,7 @@ static int plan_and_make(struct run *run, char *name, struct clone_result *resul
 		.journal = run->journal,
 		.store_path = session_store_path(run->session),
 		.mountpoint = session_mountpoint(run->session),
+		.lock_fd = -1,
 	};
 	int rc = making_plan(&making, name, run->census, err);
 

@@ -15,6 +15,7 @@
 #include "fs/ctl/ctl.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/clock.h"
+#include "fs/util/io.h"
 #include "fs/util/round.h"
 
 #define SECTOR_BYTES 512
@@ -35,7 +36,9 @@ void making_clear(struct making *making)
 		store_stage_abort(making->stage);
 	free(making->xml);
 	xml_changes_free(making->changes);
+	close_fd(&making->lock_fd);
 	memset(making, 0, sizeof(*making));
+	making->lock_fd = -1;
 }
 
 /* ---- planning ---- */
@@ -200,18 +203,21 @@ int making_plan(struct making *making, char *name, struct census *census, struct
 
 /* ---- the steps ---- */
 
-static int add_lock(int dirfd, struct err *err)
+/* Held until all of the clone is there: its name is seen from the commit on. */
+static int add_lock(struct making *making, int dirfd, struct err *err)
 {
-	AUTO_CLOSE int fd = openat(dirfd, OURS_LOCK_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
-		0600);
+	int rc;
 
-	return fd < 0 ? err_sys(err, -errno, "cannot make the clone's lock") : 0;
+	making->lock_fd = openat(dirfd, OURS_LOCK_NAME, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC,
+		0600);
+	rc = making->lock_fd < 0 ? -errno : io_lock(making->lock_fd, true, 0, 1);
+	return rc < 0 ? err_sys(err, rc, "cannot make the clone's lock") : 0;
 }
 
 static int add_files(struct making *making, struct err *err)
 {
 	int dirfd = store_stage_dirfd(making->stage);
-	int rc = add_lock(dirfd, err);
+	int rc = add_lock(making, dirfd, err);
 
 	if (rc == 0)
 		rc = record_write_new(dirfd, making->record, err);

@@ -38,6 +38,7 @@ struct making {
 	struct manifest *manifest;
 	struct record *record;
 	struct store_stage *stage; /* between staging and commit */
+	int lock_fd; /* on the clone's lock, so that no other command takes it half made; -1 */
 	char *xml;     /* as asked for; as defined once it is */
 	char **changes;
 	uint64_t store_ns;
