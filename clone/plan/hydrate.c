@@ -12,7 +12,9 @@
  *	                                                           may have run since
  *	after the define, before     the domain on its images,     sees the domain on
  *	  "defined" is recorded      the delta, unused             them, goes on below
- *	"defined"                    the same                      drops the delta
+ *	"defined"                    the same                      drops the delta; of a
+ *	                                                           disk without a domain:
+ *	                                                           is told, and chooses
  *	delta hidden, not removed    the same                      drops the delta
  *	after the removal            the domain on its images      no such clone
  *
@@ -316,7 +318,8 @@ static int drop_delta(struct hydrating *h, struct err *err)
 		rc = store_remove(h->ours.store, manifest->name, &manifest->id, err);
 	if (rc < 0) {
 		err_prefix(err, "%s is hydrated, but its delta cannot be dropped", manifest->name);
-		err_hint(err, "run it again: lazyclone hydrate %s", manifest->name);
+		err_hint(err, "run it again: lazyclone %s %s", h->ours.virt ? "hydrate" : "rm",
+			manifest->name);
 	}
 	return rc;
 }
@@ -334,12 +337,29 @@ static int make_and_define(struct hydrating *h, struct err *err)
 	return rc;
 }
 
+/* No domain says whether the disk or its whole image was used since. */
+static int check_undecided(const struct ours *ours, struct err *err)
+{
+	const struct record_disk *disk = &ours->record->disks[0];
+	const char *name = ours->manifest->name;
+
+	if (ours->virt || ours->record->phase != RECORD_DEFINED || !image_there(disk))
+		return 0;
+	err_set(err, -EEXIST, "disk %s is hydrated already: its full image is %s", name,
+		disk->image);
+	err_hint(err, "keep the image: lazyclone rm %s; or remove the image, and hydrate again",
+		name);
+	return -EEXIST;
+}
+
 static int hydrate(struct hydrating *h, struct err *err)
 {
 	int rc = check_domain(&h->ours, err);
 
 	if (rc == 0)
 		rc = check_disks(&h->ours, err);
+	if (rc == 0)
+		rc = check_undecided(&h->ours, err);
 	if (rc < 0)
 		return rc;
 	if (!h->ours.hydrated) {

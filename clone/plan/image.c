@@ -250,6 +250,14 @@ int image_publish(const struct record_disk *disk, int fd, struct err *err)
 	return rc < 0 ? err_sys(err, rc, "cannot make %s durable", disk->image) : 0;
 }
 
+bool image_there(const struct record_disk *disk)
+{
+	struct stat st;
+
+	return disk->image && disk->temp_ino && lstat(disk->image, &st) == 0 &&
+		st.st_ino == disk->temp_ino;
+}
+
 static int drop_temp(const struct record_disk *disk)
 {
 	struct stat st;

@@ -30,6 +30,9 @@ int image_create(struct record_disk *disk, uint64_t size_bytes, int *ret_fd, str
 /* Owner and mode as the original's, durable, at its final name. */
 int image_publish(const struct record_disk *disk, int fd, struct err *err);
 
+/* Is its image at the final name, the very file that was made? */
+bool image_there(const struct record_disk *disk);
+
 /* Remove what of it is there and ours; forget its names. */
 int image_drop(struct record_disk *disk, struct err *err);
 

@@ -53,11 +53,28 @@ static int refuse_hydrated(const struct ours *ours, struct err *err)
 	return -EBUSY;
 }
 
+/* Whole images of a clone that has no domain any more: another machine may
+ * have been defined on them since, and QEMU's locks only tell of running ones. */
+static bool leave_images(struct session *session, const struct ours *ours)
+{
+	const struct record *record = ours->record;
+
+	if (ours->domain.name || record->phase < RECORD_COPIED)
+		return false;
+	for (uint32_t i = 0; i < record->n_disks; i++)
+		if (record->disks[i].image)
+			session_notice(session, "the full image %s stays: a hydrate had made it "
+				"whole", record->disks[i].image);
+	return true;
+}
+
 /* What a hydrate that was killed left beside the originals. */
-static int drop_images(struct ours *ours, struct err *err)
+static int drop_images(struct session *session, struct ours *ours, struct err *err)
 {
 	int rc = 0;
 
+	if (leave_images(session, ours))
+		return 0;
 	for (uint32_t i = 0; rc == 0 && i < ours->record->n_disks; i++)
 		rc = image_drop(&ours->record->disks[i], err);
 	return rc;
@@ -78,7 +95,7 @@ static int remove_ours(struct session *session, struct ours *ours,
 
 	if (rc < 0 || options->dry_run)
 		return rc;
-	rc = drop_images(ours, err);
+	rc = drop_images(session, ours, err);
 	if (rc == 0)
 		rc = session_daemon_if_up(session, &ctl, err);
 	if (rc == 0)
