@@ -4,6 +4,7 @@
 
 #include "clone/cmd/output.h"
 #include "clone/cmd/verb.h"
+#include "clone/plan/interrupt.h"
 
 struct tally {
 	int done;
@@ -51,7 +52,10 @@ int cmd_each(struct cmd *cmd,
 		struct err one = {.code = 0};
 		json_t *result = NULL;
 
-		if (each(cmd, cmd->words[i], &result, &one))
+		/* Who interrupts means all of them: a second action would begin afresh. */
+		if (interrupt_pending())
+			err_set(&one, -EINTR, "%s: not tried: interrupted", cmd->words[i]);
+		if (one.code || each(cmd, cmd->words[i], &result, &one))
 			note_failure(cmd, &tally, &one);
 		else
 			tally.done++;
