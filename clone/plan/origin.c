@@ -3,6 +3,7 @@
 #include "clone/plan/origin.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -185,6 +186,32 @@ static void choose_owner(struct session *session, struct origin *origin)
 		virt_dac_owner(virt, &origin->dac_label, &origin->uid, &origin->gid, NULL);
 }
 
+/* An image without a domain has nobody who says its format. Probing is not
+ * choosing: what begins like a container is refused, never opened as one. */
+static int check_raw(const char *path, struct err *err)
+{
+	static const struct {
+		const char magic[9];
+		const char *format;
+	} formats[] = {
+		{"QFI\xfb", "qcow2"}, {"KDMV", "vmdk"}, {"vhdxfile", "vhdx"}, {"conectix", "vpc"}};
+	AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	char head[8] = {0};
+
+	/* What cannot be read is refused in the words of the daemon that tries. */
+	if (fd < 0 || pread(fd, head, sizeof(head), 0) < 0)
+		return 0;
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		if (memcmp(head, formats[i].magic, strlen(formats[i].magic)) != 0)
+			continue;
+		err_set(err, -EOPNOTSUPP, "image %s: only raw images can be cloned yet (%s)", path,
+			formats[i].format);
+		err_hint(err, "copy it into a raw image file (qemu-img convert -O raw) and use that");
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
 int origin_of_image(struct session *session, const char *path, struct origin **ret_origin,
 	struct err *err)
 {
@@ -202,7 +229,9 @@ int origin_of_image(struct session *session, const char *path, struct origin **r
 		return err_sys(err, -ENOMEM, "image %s", path);
 	}
 	choose_owner(session, origin);
-	rc = add_disk(origin, ORIGIN_IMAGE_TARGET, full, NULL, err);
+	rc = check_raw(full, err);
+	if (rc == 0)
+		rc = add_disk(origin, ORIGIN_IMAGE_TARGET, full, NULL, err);
 	if (rc < 0) {
 		origin_free(origin);
 		return rc;
