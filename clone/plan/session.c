@@ -136,6 +136,10 @@ int session_need_store(struct session *session, bool create, struct store **ret_
 		if (rc == 0)
 			rc = store_open(&io_kernel, session->store_path, &store, err);
 	}
+	if (rc == -ENOENT) {
+		err_set(err, rc, "there is no store at %s", session->store_path);
+		err_hint(err, "the first clone makes it; another one is named by --store");
+	}
 	if (rc < 0)
 		return rc;
 	rc = settle_paths(session, store, err);

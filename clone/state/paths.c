@@ -118,8 +118,13 @@ int paths_mountpoint(const char *store_path, char **ret_path, struct err *err)
 	rc = io_slurp(&io_kernel, dirfd, MOUNTPOINT_FILE, PATH_MAX, &text, &len);
 	if (rc == -ENOENT)
 		return usual_mountpoint(store_path, ret_path, err);
-	if (rc < 0)
-		return err_sys(err, rc, "cannot read %s/%s", store_path, MOUNTPOINT_FILE);
+	if (rc < 0) {
+		err_sys(err, rc, "cannot read %s/%s", store_path, MOUNTPOINT_FILE);
+		if (rc == -EACCES)
+			err_hint(err, "the store is another user's: run this as that user, or name "
+				"your own with --store");
+		return rc;
+	}
 	if (!mountpoint_valid(text, len)) {
 		err_set(err, -EUCLEAN, "%s/%s does not hold a path", store_path, MOUNTPOINT_FILE);
 		err_hint(err, "delete that file and run: lazyclone mount MOUNTPOINT");

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <libvirt/libvirt.h>
@@ -71,16 +72,17 @@ int virt_fault_connect(struct err *err, const char *uri)
 	const virError *fault = virGetLastError();
 	int code = class_of(fault);
 
-	/* ENOENT of the socket must not read as "no such domain". */
-	if (code == -ENOENT || code == -ENXIO)
+	/* ENOENT of the socket must not read as "no such domain"; and whatever has no
+	 * class of its own, it was libvirt that could not be reached. */
+	if (code == -ENOENT || code == -ENXIO || code == -EIO)
 		code = -ECONNREFUSED;
 	err_set(err, code, "cannot connect to libvirt%s%s: %s", uri ? " at " : "", uri ? uri : "",
 		text_of(fault));
-	if (code == -ECONNREFUSED)
-		err_hint(err, "start it: systemctl start libvirtd");
-	else if (code == -EACCES && geteuid() != 0)
+	if (geteuid() != 0 && uri && strstr(uri, "/system"))
 		err_hint(err, "run it as root, join the group libvirt, or use your own machines: "
 			      "lazyclone -c qemu:///session ...");
+	else if (code == -ECONNREFUSED && geteuid() == 0)
+		err_hint(err, "start it: systemctl start libvirtd");
 	return code;
 }
 
