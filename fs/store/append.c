@@ -10,7 +10,6 @@
  */
 #include "fs/store/log.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -26,7 +25,6 @@ static const uint8_t zeros[FORMAT_PAGE];
 struct piece {
 	struct log_request *request;
 	uint64_t pos;
-	uint32_t first; /* block of the request it begins with */
 	struct record record;
 };
 
@@ -40,131 +38,39 @@ struct batch {
 	struct iovec iov[3 * LOG_BATCH_RECORDS + 1];
 };
 
-/* ENOSPC is what QEMU pauses a guest for; a quota is no different. */
-static int space_error(int rc)
-{
-	return rc == -EDQUOT ? -ENOSPC : rc;
-}
-
-/* Did another opener take the disk over? */
-static int check_owner(struct log *log)
-{
-	struct super now;
-	int rc = super_read(log->io, log->super_fd, &now, NULL);
-
-	if (rc < 0)
-		return -EIO;
-	return now.generation == log->super.generation && now.epoch == log->super.epoch ? 0 : -EIO;
-}
-
-int log_break(struct log *log)
-{
-	SCOPED_LOCK(&log->lock);
-
-	log->broken = -EIO;
-	return -EIO;
-}
-
-/* Allocate the next slot and write a segment header into it. The tail moves
- * there; nothing is synced. */
-static int start_segment(struct log *log)
-{
-	struct segment next = {
-		.slot = log->segments.count,
-		.seq = log->max_seq + 1,
-		.epoch = log->epoch,
-		.first_lsn = log->next_lsn,
-		.prev_seq = log->tail.seq ? log->tail.seq : log->prev_seq,
-		.prev_end = log->tail.seq ? log->end : log->prev_end,
-		.prev_sum = log->chain,
-	};
-	struct format_segment raw;
-	int rc;
-
-	if (check_owner(log) < 0)
-		return log_break(log);
-	{
-		SCOPED_LOCK(&log->lock);
-		next.durable_lsn = log->durable_lsn;
-	}
-	rc = log->io->fallocate(log->io, log->log_fd, 0, slot_start(next.slot), slot_bytes(next.slot));
-	if (rc < 0 && rc != -EOPNOTSUPP) /* no allocation ahead there: doctor warns */
-		return space_error(rc);
-	segment_encode(&next, &log->super, &raw);
-	rc = io_write_full(log->io, log->log_fd, &raw, sizeof(raw), slot_start(next.slot));
-	if (rc == 0)
-		rc = segment_table_put(&log->segments, &next);
-	if (rc < 0)
-		return space_error(rc);
-	log->tail = next;
-	log->end = FORMAT_PAGE;
-	log->max_seq = next.seq;
-	return 0;
-}
-
-/* Its header is durable before the super block names it. */
-static int start_first_segment(struct log *log)
-{
-	int rc = start_segment(log);
-
-	if (rc == 0 && log->io->fdatasync(log->io, log->log_fd) < 0)
-		return log_break(log);
-	return rc;
-}
-
-/* Tried again by the next append when there was no space for the super block
- * (file systems that never write in place): then the segment is there already. */
-int log_start_life(struct log *log)
-{
-	struct super next = log->super;
-	int rc = log->tail.seq ? 0 : start_first_segment(log);
-
-	if (rc < 0)
-		return rc;
-	next.clean = false;
-	next.epoch = log->epoch;
-	next.life_seq = log->tail.seq;
-	super_self(&next.host, &next.boot);
-	{
-		SCOPED_LOCK(&log->lock);
-		next.durable_lsn = log->durable_lsn;
-	}
-	rc = space_error(super_write(log->io, log->super_fd, &next));
-	if (rc < 0)
-		return rc == -ENOSPC ? rc : log_break(log);
-	log->super = next;
-	return 0;
-}
-
+/* What is left of the tail segment for records of this life. */
 static uint64_t room_left(const struct log *log, const struct batch *batch)
 {
+	if (!log_lives(log) || log->tail_closed)
+		return 0;
 	return slot_bytes(log->tail.slot) - log->end - batch->bytes;
 }
 
-/* Length of a data record of the n blocks from first on. */
-static uint64_t data_record_bytes(const struct log_request *request, uint32_t first, uint32_t n)
+/* Length of a record whose table has n entries, before its padding. */
+static uint64_t record_bytes(uint32_t n, uint64_t body_bytes)
 {
-	uint64_t bytes = sizeof(struct format_record) + record_table_bytes(n);
-
-	for (uint32_t i = first; i < first + n; i++)
-		bytes += record_block_bytes(request->len[i]);
-	return round_up(bytes, 8);
+	return sizeof(struct format_record) + record_table_bytes(n) + body_bytes;
 }
 
-/* How many blocks from first on fit into room; 0 if not even one. */
-static uint32_t blocks_that_fit(const struct log_request *request, uint32_t first, uint64_t room)
+/* How much of what is left of a request fits into room; false: nothing does.
+ * Zeros are one record whatever their count. */
+static bool cut_piece(const struct log_request *request, uint64_t room, uint32_t *ret_n,
+	uint64_t *ret_body_bytes)
 {
-	uint64_t body = 0;
+	uint64_t body_bytes = 0;
 	uint32_t n = 0;
 
-	while (first + n < request->count) {
-		body += record_block_bytes(request->len[first + n]);
-		if (round_up(sizeof(struct format_record) + record_table_bytes(n + 1) + body, 8) >
-			room)
+	while (request->type == FORMAT_DATA && request->taken + n < request->count) {
+		uint64_t more = body_bytes + record_block_bytes(request->len[request->taken + n]);
+
+		if (round_up(record_bytes(n + 1, more), 8) > room)
 			break;
+		body_bytes = more;
 		n++;
 	}
-	return n;
+	*ret_n = n;
+	*ret_body_bytes = body_bytes;
+	return n > 0 || (request->type == FORMAT_ZERO && room >= record_bytes(0, 0));
 }
 
 static void batch_iov(struct batch *batch, const void *base, size_t len)
@@ -175,12 +81,12 @@ static void batch_iov(struct batch *batch, const void *base, size_t len)
 	batch->bytes += len;
 }
 
-/* Fill in the block sums of a piece, in the request's body. */
-static uint32_t seal_body(const struct record_place *place, struct piece *piece, uint8_t *body,
-	uint64_t *sums)
+/* Fill in the block sums of a record, in the request's body. Returns how many. */
+static uint32_t seal_body(const struct record_place *place, const struct record *r,
+	const struct log_request *request, uint64_t *sums)
 {
-	struct record *r = &piece->record;
-	uint64_t at = place->pos + sizeof(struct format_record) + record_table_bytes(r->n);
+	uint64_t at = place->pos + record_bytes(r->n, 0);
+	uint8_t *body = request->body;
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < r->n; i++) {
@@ -189,7 +95,7 @@ static uint32_t seal_body(const struct record_place *place, struct piece *piece,
 		if (r->len[i] == 0)
 			continue;
 		sums[n] = record_block_sum(
-			place, at, r->block + i, piece->request->hash[piece->first + i]);
+			place, at, r->block + i, request->hash[request->taken + i]);
 		sum = le64_put(sums[n++]);
 		memcpy(body, &sum, sizeof(sum));
 		at += record_block_bytes(r->len[i]);
@@ -198,19 +104,9 @@ static uint32_t seal_body(const struct record_place *place, struct piece *piece,
 	return n;
 }
 
-/* Offset of block first's sum in the request's body. */
-static uint64_t body_offset(const struct log_request *request, uint32_t first)
-{
-	uint64_t at = 0;
-
-	for (uint32_t i = 0; i < first; i++)
-		at += record_block_bytes(request->len[i]);
-	return at;
-}
-
-/* Put one record into the batch: n blocks of the request from first on. */
+/* Put one record into the batch: the next n blocks of the request. */
 static void batch_add(struct log *log, struct batch *batch, struct log_request *request,
-	uint32_t first, uint32_t n)
+	uint32_t n, uint64_t body_bytes)
 {
 	uint64_t sums[FORMAT_RECORD_BLOCKS];
 	uint8_t *head = log->heads + batch->n * RECORD_HEAD_MAX;
@@ -223,35 +119,27 @@ static void batch_add(struct log *log, struct batch *batch, struct log_request *
 		.pos = log_tail_pos(log) + batch->bytes,
 		.prev_sum = batch->chain,
 	};
-	uint32_t n_sums = 0;
-	size_t head_len;
+	uint64_t bytes = record_bytes(n, body_bytes);
 
 	piece->request = request;
 	piece->pos = place.pos;
-	piece->first = first;
 	r->type = request->type;
 	r->lsn = log->next_lsn++;
-	r->block = request->block + first;
+	r->block = request->block + request->taken;
 	r->n = n;
 	r->count = request->type == FORMAT_DATA ? n : request->count;
-	r->length = sizeof(struct format_record);
-	if (request->type == FORMAT_DATA) {
-		uint8_t *body = request->body + body_offset(request, first);
-		uint64_t bytes = data_record_bytes(request, first, n);
-
-		memcpy(r->len, request->len + first, n * sizeof(r->len[0]));
-		n_sums = seal_body(&place, piece, body, sums);
-		r->length = (uint32_t)bytes;
-		head_len = record_encode(&place, r, sums, n_sums, head);
-		batch_iov(batch, head, head_len);
-		batch_iov(batch, body, body_offset(request, first + n) - (uint64_t)(body - request->body));
-		batch_iov(batch, zeros, place.pos + bytes - (log_tail_pos(log) + batch->bytes));
-	} else {
-		head_len = record_encode(&place, r, NULL, 0, head);
-		batch_iov(batch, head, head_len);
-	}
+	r->length = (uint32_t)round_up(bytes, 8);
+	if (n > 0)
+		memcpy(r->len, request->len + request->taken, n * sizeof(r->len[0]));
+	batch_iov(batch, head,
+		record_encode(&place, r, sums, seal_body(&place, r, request, sums), head));
+	batch_iov(batch, request->body, body_bytes);
+	batch_iov(batch, zeros, r->length - bytes);
 	batch->chain = r->sum;
-	batch->index_pages += index_pages_for(request->type == FORMAT_DATA ? n : 1);
+	batch->index_pages += index_pages_for(n > 0 ? n : 1);
+	request->taken += n;
+	if (body_bytes > 0)
+		request->body += body_bytes;
 }
 
 /* Let the index point at what was written. */
@@ -270,6 +158,19 @@ static void publish_piece(struct log *log, const struct piece *piece)
 		at += record_block_bytes(r->len[i]);
 	}
 	index_put_data(&log->index, r->block, r->n, place);
+}
+
+/* First what a flush has to sync, then what readers find: whoever sees a block
+ * and flushes must not lose it. */
+static void publish(struct log *log, const struct batch *batch)
+{
+	{
+		SCOPED_LOCK(&log->lock);
+		log->appended_lsn = batch->piece[batch->n - 1].record.lsn;
+		log->written_sec = (uint64_t)time(NULL);
+	}
+	for (uint32_t i = 0; i < batch->n; i++)
+		publish_piece(log, &batch->piece[i]);
 }
 
 /* Ask for write-back once enough is dirty, up to the last whole page: the
@@ -298,17 +199,13 @@ static int batch_write(struct log *log, struct batch *batch)
 	rc = index_reserve(&log->index, batch->index_pages);
 	if (rc == 0) {
 		batch_iov(batch, zeros, round_up(pos + bytes, FORMAT_PAGE) - pos - bytes);
-		rc = space_error(io_writev_full(
+		rc = log_space_error(io_writev_full(
 			log->io, log->log_fd, batch->iov, (int)batch->n_iov, pos));
 	}
 	if (rc == 0) {
 		log->end += bytes;
 		log->chain = batch->chain;
-		for (uint32_t i = 0; i < batch->n; i++)
-			publish_piece(log, &batch->piece[i]);
-		SCOPED_LOCK(&log->lock);
-		log->appended_lsn = batch->piece[batch->n - 1].record.lsn;
-		log->written_sec = (uint64_t)time(NULL);
+		publish(log, batch);
 	}
 	for (uint32_t i = 0; rc < 0 && i < batch->n; i++)
 		batch->piece[i].request->rc = rc;
@@ -320,48 +217,41 @@ static int batch_write(struct log *log, struct batch *batch)
 	return rc;
 }
 
-/* Room for another piece: else write what there is, and change the segment
- * when even an empty batch has none. */
+/* Cut the next piece of a request and make room for it: else write what there
+ * is, and change the segment when even an empty batch has none. */
 static int make_room(struct log *log, struct batch *batch, const struct log_request *request,
-	uint32_t first, uint32_t *ret_n)
+	uint32_t *ret_n, uint64_t *ret_body_bytes)
 {
 	for (;;) {
-		uint64_t room = log_lives(log) ? room_left(log, batch) : 0;
+		bool fits = cut_piece(request, room_left(log, batch), ret_n, ret_body_bytes);
 		int rc;
 
-		if (request->type == FORMAT_DATA)
-			*ret_n = blocks_that_fit(request, first, room);
-		else
-			*ret_n = room >= sizeof(struct format_record);
-		if (*ret_n > 0 && batch->n < LOG_BATCH_RECORDS && batch->bytes < LOG_BATCH_BYTES)
+		if (fits && batch->n < LOG_BATCH_RECORDS && batch->bytes < LOG_BATCH_BYTES)
 			return 0;
-		if (batch->n > 0)
-			rc = batch_write(log, batch);
-		else
-			rc = log_lives(log) ? start_segment(log) : log_start_life(log);
+		rc = batch->n > 0 ? batch_write(log, batch) : log_next_segment(log);
 		if (rc < 0)
 			return rc;
-		batch->chain = log->chain;
 	}
 }
 
-/* Cut one request into pieces. A request whose earlier piece failed stops. */
+/* Put all of a request into batches. It stops when an earlier piece failed, or
+ * when the log broke while it was queued. */
 static void batch_request(struct log *log, struct batch *batch, struct log_request *request)
 {
-	uint32_t first = 0, n;
+	uint64_t body_bytes = 0;
+	uint32_t n = 0;
 
 	do {
-		int rc = make_room(log, batch, request, first, &n);
+		int rc = atomic_load(&log->broken);
 
-		if (rc < 0 || request->rc < 0) {
-			request->rc = request->rc < 0 ? request->rc : rc;
+		if (rc == 0)
+			rc = make_room(log, batch, request, &n, &body_bytes);
+		if (rc < 0)
+			request->rc = rc;
+		if (request->rc < 0)
 			return;
-		}
-		if (request->type == FORMAT_ZERO)
-			n = 0; /* one record whatever its count */
-		batch_add(log, batch, request, first, n);
-		first += n;
-	} while (request->type == FORMAT_DATA && first < request->count);
+		batch_add(log, batch, request, n, body_bytes);
+	} while (request->type == FORMAT_DATA && request->taken < request->count);
 }
 
 /* Write all of a queue. */
@@ -418,13 +308,15 @@ void log_give_lead(struct log *log)
 int log_append(struct log *log, struct log_request *request)
 {
 	struct log_request *queue;
+	int rc = atomic_load(&log->broken);
 
+	if (rc < 0)
+		return rc;
 	request->next = NULL;
+	request->taken = 0;
 	request->rc = 0;
 	request->done = false;
 	SCOPED_LOCK(&log->lock);
-	if (log->broken)
-		return log->broken;
 	*log->queue_end = request;
 	log->queue_end = &request->next;
 	while (!request->done && log->leading)

@@ -232,22 +232,6 @@ int delta_open(int dirfd, const char *name, const struct delta_options *options,
 	return 0;
 }
 
-/* The clean-stop mark, for what was flushed. */
-static int mark_clean(struct log *log)
-{
-	struct super next = log->super;
-
-	if (!log_lives(log)) /* nothing was written: what the super block says still holds */
-		return 0;
-	next.clean = true;
-	next.end_seq = log->tail.seq;
-	next.end_off = log->end;
-	next.end_sum = log->chain;
-	next.durable_lsn = log->durable_lsn;
-	next.written_sec = log->written_sec;
-	return super_write(log->io, log->super_fd, &next);
-}
-
 int delta_close(struct delta *delta)
 {
 	int rc;
@@ -256,7 +240,7 @@ int delta_close(struct delta *delta)
 		return 0;
 	rc = log_flush(&delta->log);
 	if (rc == 0)
-		rc = mark_clean(&delta->log);
+		rc = log_end_life(&delta->log);
 	delta_abandon(delta);
 	return rc;
 }
@@ -297,12 +281,9 @@ int delta_grow(struct delta *delta, uint64_t size_bytes)
 		struct super next = log->super;
 
 		next.size_bytes = size_bytes;
-		if (super_write(log->io, log->super_fd, &next) < 0) {
-			rc = log_break(log);
-		} else {
-			log->super = next;
+		rc = log_put_super(log, &next);
+		if (rc == 0)
 			atomic_store(&delta->size_bytes, size_bytes);
-		}
 	}
 	log_give_lead(log);
 	return rc;

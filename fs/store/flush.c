@@ -23,7 +23,7 @@ static void sync_locked(struct log *log)
 	pthread_mutex_lock(&log->lock);
 	log->syncing = false;
 	if (rc < 0)
-		log->broken = -EIO;
+		log_break(log);
 	else
 		log->durable_lsn = max_u64(log->durable_lsn, target);
 	pthread_cond_broadcast(&log->wake);
@@ -34,11 +34,11 @@ int log_flush(struct log *log)
 	SCOPED_LOCK(&log->lock);
 	uint64_t wanted = log->appended_lsn;
 
-	while (!log->broken && log->durable_lsn < wanted) {
+	while (!atomic_load(&log->broken) && log->durable_lsn < wanted) {
 		if (log->syncing)
 			pthread_cond_wait(&log->wake, &log->lock);
 		else
 			sync_locked(log);
 	}
-	return log->broken;
+	return atomic_load(&log->broken);
 }

@@ -13,6 +13,7 @@
 #define FS_STORE_LOG_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -41,7 +42,8 @@ struct log_request {
 	 * payload; len 0: the block is zeros. */
 	const uint16_t *len;
 	const uint64_t *hash;
-	uint8_t *body;
+	uint8_t *body;  /* [leader] moves on with taken */
+	uint32_t taken; /* [leader] blocks that are in a batch already */
 	int rc;
 	bool done;
 };
@@ -55,6 +57,7 @@ struct log {
 
 	/* [leader] the log's end */
 	struct segment tail; /* seq 0: this life has no segment yet */
+	bool tail_closed;    /* its successor may have been begun: no room in it */
 	uint64_t end;        /* offset within the tail segment */
 	uint64_t chain;      /* sum of the last record there */
 	uint64_t next_lsn;
@@ -65,6 +68,9 @@ struct log {
 	struct segment_table segments;
 	uint8_t *heads; /* LOG_BATCH_RECORDS headers and tables */
 
+	/* Sticky: -EIO once a sync failed or the owner was lost. */
+	_Atomic int broken;
+
 	pthread_mutex_t lock; /* all below */
 	pthread_cond_t wake;  /* a batch or a sync is done, or the lead is free */
 	struct log_request *queue, **queue_end;
@@ -72,7 +78,6 @@ struct log {
 	uint64_t appended_lsn; /* in the page cache */
 	uint64_t durable_lsn;  /* on the medium */
 	uint64_t written_sec;
-	int broken;            /* sticky: -EIO once a flush failed or the owner was lost */
 
 	struct index index;
 };
@@ -86,15 +91,30 @@ void log_take_lead(struct log *log);
 void log_give_lead(struct log *log);
 
 /* No data call succeeds from now on: a sync failed, nobody knows what is on
- * the medium. Returns -EIO. */
+ * the medium, or the disk is another's. Returns -EIO. */
 int log_break(struct log *log);
+
+/* ENOSPC is what QEMU pauses a guest for; a quota and a file that can not
+ * become longer are no different. */
+int log_space_error(int rc);
 
 /* All that was appended before the call is on the medium. */
 int log_flush(struct log *log);
 
-/* Make this life's first segment and super block durable (format.h, "lives").
- * [leader], or while opening. */
+/* What follows (life.c) is [leader], or while opening and closing. Failures
+ * other than -ENOSPC of what has to be durable break the log. */
+
+/* Make this life's first segment and super block durable (format.h, "lives"). */
 int log_start_life(struct log *log);
+
+/* The segment after the tail, or the life's first one. -ENOSPC, -ENOMEM, -EIO. */
+int log_next_segment(struct log *log);
+
+/* The clean-stop mark, for what was flushed. */
+int log_end_life(struct log *log);
+
+/* Publish a changed super block, unless the disk is another's by now. */
+int log_put_super(struct log *log, const struct super *super);
 
 /* Build index and end from the file, log_name in dirfd. *ret_clean: it ended
  * with a clean stop, so that its end needs no new witness before serving. */

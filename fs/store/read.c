@@ -13,13 +13,6 @@
 #include "fs/util/hash.h"
 #include "fs/util/round.h"
 
-static int broken(struct log *log)
-{
-	SCOPED_LOCK(&log->lock);
-
-	return log->broken;
-}
-
 static uint32_t place_bytes(const struct index_place *place)
 {
 	return FORMAT_BLOCK_SUM + place->len;
@@ -102,7 +95,7 @@ int delta_read(struct delta *delta, void *buf, uint32_t count, uint64_t block, b
 		return -EINVAL;
 	if (!scratch)
 		return -ENOMEM;
-	rc = broken(log);
+	rc = atomic_load(&log->broken);
 	if (rc < 0)
 		return rc;
 	owner = index_get(&log->index, block, count, &run, scratch->place);

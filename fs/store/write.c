@@ -46,6 +46,16 @@ int delta_write(struct delta *delta, const void *buf, uint32_t count, uint64_t b
 	return log_append(&delta->log, &request);
 }
 
+/* A run of zeros is one entry of the index, while data are counted block by
+ * block under its lock: so the first block is asked alone. */
+static bool is_zero(struct delta *delta, uint64_t block, uint64_t count)
+{
+	uint64_t run;
+
+	return delta_map(delta, block, 1, &run) == DELTA_ZERO &&
+		delta_map(delta, block, count, &run) == DELTA_ZERO && run == count;
+}
+
 int delta_zero(struct delta *delta, uint64_t block, uint64_t count)
 {
 	struct log_request request = {
@@ -53,12 +63,11 @@ int delta_zero(struct delta *delta, uint64_t block, uint64_t count)
 		.block = block,
 		.count = count,
 	};
-	uint64_t run;
 
 	if (count == 0 || outside(block, count, delta_blocks(delta)))
 		return -EINVAL;
 	/* Guests trim the same free space again and again. */
-	if (delta_map(delta, block, count, &run) == DELTA_ZERO && run == count)
-		return 0;
+	if (is_zero(delta, block, count))
+		return atomic_load(&delta->log.broken);
 	return log_append(&delta->log, &request);
 }

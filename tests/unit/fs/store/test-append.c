@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Appending when calls fail: a new segment's header, the owner's check in mid-queue, the super block. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "fs/store/handle.h"
+#include "fs/store/slot.h"
+#include "fs/util/cleanup.h"
+#include "fs/util/hash.h"
+#include "fs/util/id.h"
+#include "tests/lib/saboteur.h"
+
+#define B DELTA_BLOCK_BYTES
+#define DISK_BLOCKS 4096u
+
+static char dir[] = "/tmp/test-append-XXXXXX";
+static int dirfd_;
+static char name[ID_TEXT];
+static uint8_t buf[256 * B];
+
+static int make_dir(void **state)
+{
+	/* Incompressible. */
+	srand(1);
+	for (size_t i = 0; i < sizeof(buf); i++)
+		buf[i] = (uint8_t)(rand() >> 7);
+	if (!mkdtemp(dir))
+		return -1;
+	dirfd_ = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return dirfd_ < 0 ? -1 : 0;
+}
+
+static int remove_dir(void **state)
+{
+	close(dirfd_);
+	return rmdir(dir);
+}
+
+static int set_up(void **state)
+{
+	struct id id = id_new();
+
+	id_format(&id, name);
+	return delta_create(NULL, dirfd_, name, (uint64_t)DISK_BLOCKS * B, NULL);
+}
+
+static int tear_down(void **state)
+{
+	return delta_remove(NULL, dirfd_, name);
+}
+
+static struct delta *open_delta(const struct io_gate *io)
+{
+	const struct delta_options options = {.io = io};
+	struct delta *delta = NULL;
+	struct err err = {0};
+	int rc = delta_open(dirfd_, name, &options, &delta, &err);
+
+	if (rc < 0)
+		print_message("%s\n", err.message);
+	assert_int_equal(rc, 0);
+	return delta;
+}
+
+static int open_super(void)
+{
+	char file[ID_TEXT + 8];
+
+	snprintf(file, sizeof(file), "%s.super", name);
+	return openat(dirfd_, file, O_RDWR | O_CLOEXEC);
+}
+
+/* Write block by block until one fails; its result. */
+static int write_until_failure(struct delta *delta)
+{
+	int rc = 0;
+
+	for (uint32_t b = 0; b < 200 && rc == 0; b++)
+		rc = delta_write(delta, buf, 1, b);
+	return rc;
+}
+
+static atomic_bool lie;
+
+/* NFS does this: the data is there, and the error of an earlier write-back is told. */
+static ssize_t write_and_complain(const struct io_gate *io, int fd, const struct iovec *iov,
+	int count, uint64_t off)
+{
+	ssize_t n = io_kernel.pwritev(&io_kernel, fd, iov, count, off);
+
+	return atomic_load(&lie) && off == slot_start(1) ? -ENOSPC : n;
+}
+
+/* The header of the next segment names the end of this one: nothing may be
+ * appended there any more, though the call that wrote the header failed. */
+static void header_that_failed_may_be_there(void **state)
+{
+	struct io_gate gate = io_kernel;
+	struct delta *delta;
+	uint64_t run;
+
+	gate.pwritev = write_and_complain;
+	delta = open_delta(&gate);
+	atomic_store(&lie, true);
+	assert_int_equal(write_until_failure(delta), -ENOSPC);
+	/* 48 bytes: there is room for them in the old segment. */
+	assert_int_equal(delta_zero(delta, 1000, 5), -ENOSPC);
+	atomic_store(&lie, false);
+	assert_int_equal(delta_zero(delta, 2000, 5), 0);
+	delta_abandon(delta);
+	delta = open_delta(NULL);
+	assert_int_equal(delta_map(delta, 0, 1, &run), DELTA_DATA);
+	assert_int_equal(delta_map(delta, 2000, 5, &run), DELTA_ZERO);
+	assert_int_equal(delta_close(delta), 0);
+}
+
+static int too_large(const struct io_gate *io, int fd, int mode, uint64_t off, uint64_t len)
+{
+	return off >= slot_start(1) ? -EFBIG : io_kernel.fallocate(&io_kernel, fd, mode, off, len);
+}
+
+/* A log that cannot become longer is full like a disk. */
+static void largest_log_is_full(void **state)
+{
+	struct io_gate gate = io_kernel;
+	struct delta *delta;
+
+	gate.fallocate = too_large;
+	delta = open_delta(&gate);
+	assert_int_equal(write_until_failure(delta), -ENOSPC);
+	assert_int_equal(delta_close(delta), 0);
+}
+
+/* One of three calls that wait for each other. */
+struct call {
+	pthread_t thread;
+	struct delta *delta;
+	uint32_t count;
+	bool zero;
+	atomic_bool done;
+	int rc;
+};
+
+static void *make_call(void *arg)
+{
+	struct call *call = arg;
+
+	call->rc = call->zero ? delta_zero(call->delta, 3000, call->count) :
+				delta_write(call->delta, buf, call->count, 1000);
+	atomic_store(&call->done, true);
+	return NULL;
+}
+
+struct held {
+	atomic_bool hold, there;
+};
+
+static void hold_pwritev(void *ctx, enum sabotaged_call call)
+{
+	struct held *held = ctx;
+
+	while (call == CALL_PWRITEV && atomic_load(&held->hold)) {
+		atomic_store(&held->there, true);
+		sched_yield();
+	}
+}
+
+static unsigned int queued(struct delta *delta)
+{
+	SCOPED_LOCK(&delta->log.lock);
+	unsigned int n = 0;
+
+	for (const struct log_request *r = delta->log.queue; r; r = r->next)
+		n++;
+	return n;
+}
+
+/* The second call in the queue finds the owner's check failing; the third one
+ * would fit into the old segment, but the log is broken by then. */
+static void broken_in_mid_queue(void **state)
+{
+	struct held held = {.hold = true};
+	struct saboteur sab;
+	struct call call[3] = {{.count = 1}, {.count = 256}, {.count = 3, .zero = true}};
+	struct delta *delta;
+
+	saboteur_init(&sab, &io_kernel);
+	delta = open_delta(&sab.gate);
+	assert_int_equal(delta_write(delta, buf, 1, 0), 0);
+	sab.call = CALL_PREAD;
+	sab.nth = sab.count[CALL_PREAD] + 1;
+	sab.kind = SABOTAGE_FAIL;
+	sab.hook_ctx = &held;
+	sab.hook = hold_pwritev;
+	for (unsigned int i = 0; i < 3; i++) {
+		call[i].delta = delta;
+		assert_int_equal(pthread_create(&call[i].thread, NULL, make_call, &call[i]), 0);
+		while (i == 0 ? !atomic_load(&held.there) : queued(delta) < i)
+			sched_yield();
+	}
+	atomic_store(&held.hold, false);
+	for (unsigned int i = 0; i < 3; i++)
+		pthread_join(call[i].thread, NULL);
+	assert_int_equal(sab.hits, 1);
+	assert_int_equal(call[0].rc, 0);
+	assert_int_equal(call[1].rc, -EIO);
+	assert_int_equal(call[2].rc, -EIO);
+	assert_int_equal(delta_zero(delta, 3000, 3), -EIO);
+	assert_int_equal(delta_close(delta), -EIO);
+}
+
+/* Somebody took the disk over: neither a clean mark nor a new size may be
+ * written over his super block. */
+static void lost_owner_writes_no_super(bool grow)
+{
+	struct delta *delta = open_delta(NULL);
+	struct format_super raw[2], now[2];
+	int fd = open_super(), rc;
+
+	assert_int_equal(delta_write(delta, buf, 1, 0), 0);
+	assert_int_equal(pread(fd, raw, sizeof(raw), 0), sizeof(raw));
+	raw[1].generation = le64_put(le64_get(raw[0].generation) + 1);
+	raw[1].epoch = le64_put(1);
+	raw[1].sum = le64_put(hash64(&raw[1], offsetof(struct format_super, sum), 0));
+	assert_int_equal(pwrite(fd, raw, sizeof(raw), 0), sizeof(raw));
+	rc = grow ? delta_grow(delta, (DISK_BLOCKS + 8) * (uint64_t)B) : delta_close(delta);
+	assert_int_equal(rc, -EIO);
+	assert_int_equal(pread(fd, now, sizeof(now), 0), sizeof(now));
+	assert_memory_equal(now, raw, sizeof(raw));
+	close(fd);
+	if (grow)
+		delta_abandon(delta);
+}
+
+static void lost_owner_marks_nothing_clean(void **state)
+{
+	lost_owner_writes_no_super(false);
+}
+
+static void lost_owner_grows_nothing(void **state)
+{
+	lost_owner_writes_no_super(true);
+}
+
+/* A disk that cannot grow for want of space goes on as it was. */
+static void growing_without_space_breaks_nothing(void **state)
+{
+	struct saboteur sab;
+	struct delta *delta;
+
+	saboteur_init(&sab, &io_kernel);
+	delta = open_delta(&sab.gate);
+	assert_int_equal(delta_write(delta, buf, 1, 0), 0);
+	sab.call = CALL_PWRITEV;
+	sab.error = -EDQUOT;
+	sab.kind = SABOTAGE_FAIL;
+	assert_int_equal(delta_grow(delta, (DISK_BLOCKS + 8) * (uint64_t)B), -ENOSPC);
+	assert_int_equal(delta_size(delta), DISK_BLOCKS * (uint64_t)B);
+	sab.kind = SABOTAGE_NONE;
+	assert_int_equal(delta_write(delta, buf, 1, 1), 0);
+	assert_int_equal(delta_grow(delta, (DISK_BLOCKS + 8) * (uint64_t)B), 0);
+	assert_int_equal(delta_write(delta, buf, 1, DISK_BLOCKS + 7), 0);
+	assert_int_equal(delta_close(delta), 0);
+}
+
+#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(header_that_failed_may_be_there),
+		CASE(largest_log_is_full),
+		CASE(broken_in_mid_queue),
+		CASE(lost_owner_marks_nothing_clean),
+		CASE(lost_owner_grows_nothing),
+		CASE(growing_without_space_breaks_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
