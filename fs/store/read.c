@@ -18,12 +18,21 @@ static uint32_t place_bytes(const struct index_place *place)
 	return FORMAT_BLOCK_SUM + place->len;
 }
 
-/* Blocks from place on that lie in the log one behind the other. */
-static uint32_t contiguous(const struct index_place *place, uint32_t count)
+static uint64_t place_end(const struct index_place *place)
+{
+	return place->pos + place_bytes(place);
+}
+
+/* Blocks from place on that lie in the log one behind the other, with no more
+ * between them than a small record's head: so what was written in sequence is
+ * read at once, whatever the size of the writes. All are in one segment, as
+ * its header page lies between two. */
+static uint32_t neighbours(const struct index_place *place, uint32_t count)
 {
 	uint32_t n = 1;
 
-	while (n < count && place[n].pos == place[n - 1].pos + place_bytes(&place[n - 1]))
+	while (n < count && place[n].pos >= place_end(&place[n - 1]) &&
+		place[n].pos - place_end(&place[n - 1]) <= SCRATCH_GAP)
 		n++;
 	return n;
 }
@@ -40,14 +49,15 @@ static int read_log(struct log *log, void *buf, size_t len, uint64_t pos, bool n
 	return (size_t)n == len ? 0 : -EAGAIN;
 }
 
-/* Verify and unpack n blocks that were read to body. */
+/* Verify and unpack n neighbours; bytes are what was read from the first on. */
 static int unpack_blocks(struct log *log, const struct index_place *place, uint32_t n,
-	uint64_t block, const uint8_t *body, uint8_t *buf)
+	uint64_t block, const uint8_t *bytes, uint8_t *buf)
 {
 	const struct segment *s = segment_table_get(&log->segments, slot_of(place->pos));
 	struct record_place at = {.key = log->key, .epoch = s->epoch, .seq = s->seq};
 
 	for (uint32_t i = 0; i < n; i++) {
+		const uint8_t *body = bytes + (place[i].pos - place[0].pos);
 		const uint8_t *payload = body + FORMAT_BLOCK_SUM;
 		le64 sum;
 
@@ -57,7 +67,6 @@ static int unpack_blocks(struct log *log, const struct index_place *place, uint3
 			return -EIO;
 		if (codec_unpack(payload, place[i].len, buf) < 0)
 			return -EIO;
-		body += place_bytes(&place[i]);
 		buf += DELTA_BLOCK_BYTES;
 	}
 	return 0;
@@ -68,8 +77,8 @@ static int read_data(struct log *log, struct scratch *scratch, uint8_t *buf, uin
 {
 	for (uint32_t i = 0; i < count;) {
 		const struct index_place *place = &scratch->place[i];
-		uint32_t n = contiguous(place, count - i);
-		uint64_t len = place[n - 1].pos + place_bytes(&place[n - 1]) - place->pos;
+		uint32_t n = neighbours(place, count - i);
+		uint64_t len = place_end(&place[n - 1]) - place->pos;
 		int rc = read_log(log, scratch->body, len, place->pos, nowait);
 
 		if (rc == 0)

@@ -3,6 +3,7 @@
 #ifndef FS_STORE_SCRATCH_H
 #define FS_STORE_SCRATCH_H
 
+#include <assert.h>
 #include <stdint.h>
 
 #include "fs/store/codec.h"
@@ -10,7 +11,13 @@
 #include "fs/store/format.h"
 #include "fs/store/index.h"
 
-#define SCRATCH_BODY (DELTA_BLOCKS_MAX * (FORMAT_BLOCK_SUM + DELTA_BLOCK_BYTES))
+/* What a read takes along between two blocks rather than read twice: padding
+ * and head of a record of up to four blocks. */
+#define SCRATCH_GAP 64u
+
+#define SCRATCH_BODY (DELTA_BLOCKS_MAX * (FORMAT_BLOCK_SUM + DELTA_BLOCK_BYTES + SCRATCH_GAP))
+
+static_assert(SCRATCH_GAP < FORMAT_PAGE, "never across a segment's header");
 
 struct scratch {
 	uint64_t lz4_state[CODEC_STATE_BYTES / 8];
