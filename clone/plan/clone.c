@@ -429,6 +429,16 @@ static int sum_up(const struct run *run, uint32_t failed, uint32_t unstarted, st
 	return 0;
 }
 
+/* Once, when it begins: later QEMU itself says no, in words of locks. */
+static void notice_held(const struct run *run, uint32_t failed)
+{
+	bool some_stay = failed < (run->options->all_or_none ? 1 : run->options->count);
+
+	if (run->virt && run->origin->newly_held && some_stay && !makes_nothing(run->options))
+		session_notice(run->session, "%s cannot be started as long as its clones need its "
+			"images: start a clone instead", run->origin->domain.name);
+}
+
 static int run_all(struct run *run, struct err *err)
 {
 	uint32_t failed, unstarted = 0;
@@ -441,6 +451,7 @@ static int run_all(struct run *run, struct err *err)
 	if (rc < 0)
 		return rc;
 	failed = make_all(run);
+	notice_held(run, failed);
 	rc = end_journal(run, failed, err);
 	if (rc < 0)
 		return rc;

@@ -253,10 +253,13 @@ int origin_hold(struct origin *origin, struct ctl *ctl, struct err *err)
 
 	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++) {
 		struct origin_disk *disk = &origin->disks[i];
+		bool first = false;
 
-		rc = ctl_hold(ctl, disk->path, NULL, &disk->identity, &disk->size_bytes, err);
+		rc = ctl_hold(ctl, disk->path, NULL, &disk->identity, &disk->size_bytes, &first,
+			err);
 		if (rc == 0)
 			rc = check_size(disk, err);
+		origin->newly_held |= first;
 	}
 	return rc;
 }

@@ -34,6 +34,7 @@ struct origin {
 	uid_t uid;
 	gid_t gid;
 	bool dac_label; /* libvirt labels disks, and must be told not to */
+	bool newly_held; /* an image that could be written until now */
 };
 
 /* Refused: what runs, has saved state, snapshots or jobs, lies on a lazyclone

@@ -108,7 +108,7 @@ int ctl_status(struct ctl *ctl, json_t **ret_status, struct err *err)
 }
 
 int ctl_hold(struct ctl *ctl, const char *path, const char *identity, char **ret_identity,
-	uint64_t *ret_size_bytes, struct err *err)
+	uint64_t *ret_size_bytes, bool *ret_first, struct err *err)
 {
 	json_t *request = json_pack("{s:s, s:s, s:s?}", "verb", "hold", "path", path, "identity",
 		identity);
@@ -123,6 +123,7 @@ int ctl_hold(struct ctl *ctl, const char *path, const char *identity, char **ret
 	text = json_string_value(json_object_get(reply, "identity"));
 	size = json_integer_value(json_object_get(reply, "size_bytes"));
 	copy = text && size >= 0 ? strdup(text) : NULL;
+	*ret_first = json_integer_value(json_object_get(reply, "holds")) == 1;
 	json_decref(reply);
 	if (!copy)
 		return err_set(err, -EPROTO, "the daemon's answer to hold is not complete");

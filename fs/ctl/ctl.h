@@ -33,6 +33,7 @@
 #define FS_CTL_CTL_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "fs/util/err.h"
@@ -67,9 +68,10 @@ int ctl_call(struct ctl *ctl, json_t *request, json_t **ret_reply, struct err *e
  *	    "size_bytes", "allocated_bytes", "holds": N}]} */
 int ctl_status(struct ctl *ctl, json_t **ret_status, struct err *err);
 
-/* identity NULL: as it is now. *ret_identity is the caller's to free. */
+/* identity NULL: as it is now. *ret_identity is the caller's to free.
+ * *ret_first: nothing held it before, from now on it cannot be written. */
 int ctl_hold(struct ctl *ctl, const char *path, const char *identity, char **ret_identity,
-	uint64_t *ret_size_bytes, struct err *err);
+	uint64_t *ret_size_bytes, bool *ret_first, struct err *err);
 int ctl_attach(struct ctl *ctl, const char *clone, struct err *err);
 int ctl_detach(struct ctl *ctl, const char *clone, const struct id *id, struct err *err);
 int ctl_stop(struct ctl *ctl, struct err *err);

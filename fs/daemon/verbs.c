@@ -82,7 +82,8 @@ static int keep_hold(struct client *client, struct base *base, json_t *reply, st
 	base_info(base, &info);
 	if (json_object_set_new(reply, "identity", json_string(base_identity(base))) < 0 ||
 		json_object_set_new(reply, "size_bytes",
-			json_integer((json_int_t)info.size_bytes)) < 0)
+			json_integer((json_int_t)info.size_bytes)) < 0 ||
+		json_object_set_new(reply, "holds", json_integer((json_int_t)info.holds)) < 0)
 		return err_sys(err, -ENOMEM, "hold");
 	client->holds[client->n_holds++] = base;
 	return 0;

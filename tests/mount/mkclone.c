@@ -101,7 +101,8 @@ static int hold(struct ctl *ctl, const char *image, struct err *err)
 {
 	AUTO_FREE char *identity = NULL;
 	uint64_t size;
-	int rc = ctl_hold(ctl, image, NULL, &identity, &size, err);
+	bool first;
+	int rc = ctl_hold(ctl, image, NULL, &identity, &size, &first, err);
 
 	if (rc < 0)
 		return rc;

@@ -62,6 +62,17 @@ domain_disk() { virsh domblklist "$1" | awk '$1 == "vda" { print $2 }'; }
 	rm -r "$theirs" "$theirs-mnt" "$VM_DIR/empty" "$VM_DIR/victim"
 }
 
+@test "the first clone says that the original cannot be started, the next one no more" {
+	expect 0 lazyclone clone "$web" "$one"
+	[[ $stderr == "lazyclone: $web cannot be started as long as its clones need its images"* ]]
+	expect 0 lazyclone clone "$web" "$two"
+	[ -z "$stderr" ]
+	expect 0 lazyclone rm "$one" "$two"
+	expect 0 lazyclone -q clone "$web" "$one"
+	[ -z "$stderr" ]
+	expect 0 lazyclone rm "$one"
+}
+
 @test "a clone that is being made cannot be taken by another command" {
 	steps_halt virDomainDefineXMLFlags 1 clone "$web" "$one"
 	expect 4 lazyclone rm "$one"

@@ -69,6 +69,7 @@ static int call(void *ctx, void *state, const char *verb, const json_t *request,
 	if (strcmp(verb, "hold") == 0) {
 		json_object_set_new(reply, "identity", json_string("me"));
 		json_object_set_new(reply, "size_bytes", json_integer(INT64_C(1) << 43));
+		json_object_set_new(reply, "holds", json_integer(1));
 		return 0;
 	}
 	json_object_set_new(reply, "left", json_integer(1)); /* must not get into the answer */
@@ -157,8 +158,10 @@ static void test_hold_gives_identity_and_size(void **state)
 	struct ctl *ctl = connect_to(*state);
 	char *identity = NULL;
 	uint64_t size = 0;
+	bool first = false;
 
-	assert_int_equal(ctl_hold(ctl, "/a", NULL, &identity, &size, NULL), 0);
+	assert_int_equal(ctl_hold(ctl, "/a", NULL, &identity, &size, &first, NULL), 0);
+	assert_true(first);
 	assert_string_equal(identity, "me");
 	assert_int_equal(size, UINT64_C(1) << 43);
 	free(identity);
