@@ -151,10 +151,73 @@ static void memory_is_in_proportion(void **state)
 	index_release(&index);
 }
 
+/* Reserve, and take away the spares kept from earlier updates: with too low a
+ * bound insert_page() would find none. */
+static void reserve_exactly(struct index *index, uint32_t blocks)
+{
+	uint32_t pages = index_pages_for(blocks);
+
+	assert_int_equal(index_reserve(index, pages), 0);
+	while (index->spares > pages)
+		free(index->spare[--index->spares]);
+}
+
+/* n blocks of which every `period`th is data (0: all) and the others zeros. */
+static void put_pattern(struct index *index, uint64_t block, uint32_t n, uint32_t period,
+	uint32_t phase)
+{
+	struct index_place place[256];
+
+	for (uint32_t i = 0; i < n; i++)
+		place[i] = (struct index_place){
+			.pos = next_pos++,
+			.len = period == 0 || (i + phase) % period == 0 ? 100 : 0,
+		};
+	reserve_exactly(index, n);
+	index_put_data(index, block, n, place);
+}
+
+/* Pages full to the last entry, made of single blocks `stride` apart: with
+ * gaps (zeros or absent) into which entries go. */
+static void fill_pages(struct index *index, uint32_t stride, bool zeros)
+{
+	if (zeros) {
+		reserve_exactly(index, 1);
+		index_put_zero(index, 0, BLOCKS);
+	}
+	for (uint64_t block = 0; block < BLOCKS; block += stride)
+		put_pattern(index, block, 1, 0, 0);
+}
+
+/* The reservation is an upper bound: alternating zeros and data over full
+ * pages, over cut zero runs, over gaps, at every place of a page. */
+static void reservation_suffices(void **state)
+{
+	for (uint32_t round = 0; round < 4000; round++) {
+		uint32_t stride = 1 + round % 5;
+		uint64_t at = (uint64_t)round * 37 % (BLOCKS - 600);
+		struct index index;
+
+		assert_int_equal(index_init(&index), 0);
+		fill_pages(&index, stride, round & 8);
+		for (int i = 0; i < 3; i++)
+			put_pattern(&index, at + (uint64_t)(rand() % 300),
+				1 + (uint32_t)rand() % (rand() % 2 ? 8 : 256), 2 + round % 3,
+				(uint32_t)rand() % 3);
+		put_pattern(&index, at, 256, 2, round & 1);
+		reserve_exactly(&index, 1);
+		index_put_zero(&index, at + 3, 500);
+		put_pattern(&index, at, 256, 2, round & 2);
+		put_pattern(&index, at, 256, 0, 0);
+		index_release(&index);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_updates),
+		cmocka_unit_test(reservation_suffices),
 		cmocka_unit_test(huge_zero_is_small),
 		cmocka_unit_test(memory_is_in_proportion),
 	};
