@@ -15,10 +15,11 @@
  *	delta_flush: everything acknowledged before the call survives power loss.
  *	After power loss the disk is a prefix of what was written.
  *
- * Errors of the data calls: -ENOSPC (also for a quota) before anything of the
- * request was acknowledged; -EIO for a block that does not verify, and for
- * every call after a failed flush (the state is sticky until the delta is
- * opened again and verified from the medium).
+ * Errors of the data calls: -ENOSPC (also for a quota, and for a log that can
+ * not become longer): a part of the request may be on the disk, nothing of it
+ * was acknowledged. -EIO for a block that does not verify, and for every call
+ * after a failed flush or once another opener took the disk over (sticky until
+ * the delta is opened again and verified from the medium). -ENOMEM.
  *
  * Threads: all data calls may be made from any thread at the same time. Two
  * overlapping writes are ordered once, in the log; a read beside a write
@@ -67,9 +68,9 @@ struct delta_stats {
 	uint64_t last_write_sec; /* time of the last write, 0 if never; kept over restarts */
 };
 
-/* Make an empty delta called name (an id) in dirfd: NAME.super and, from the
- * first write on, NAME.log. Synced, but its directory is not: the caller
- * fsyncs that before the manifest names the delta. */
+/* Make an empty delta called name (an id) in dirfd: NAME.super, synced, and
+ * an empty NAME.log. Their directory is not synced: the caller does that
+ * before a manifest names the delta. */
 int delta_create(const struct io_gate *io, int dirfd, const char *name, uint64_t size_bytes,
 	struct err *err);
 
@@ -117,7 +118,8 @@ int delta_flush(struct delta *delta);
 /* True if delta_flush would have to wait for the device. */
 bool delta_unsynced(struct delta *delta);
 
-/* Grow to size_bytes; smaller is -EINVAL. Durable when it returns. */
+/* Grow to size_bytes; smaller is -EINVAL. Durable when it returns. -ENOSPC
+ * leaves the size as it was. */
 int delta_grow(struct delta *delta, uint64_t size_bytes);
 
 void delta_stats(struct delta *delta, struct delta_stats *ret_stats);

@@ -244,6 +244,6 @@ static_assert(sizeof(struct format_moved) == 24, "moved entry size");
 #define FORMAT_COUNTER_MAX (UINT64_C(1) << 62) /* LSNs, sequences, generations */
 #define FORMAT_BLOCK_SUM 8u      /* bytes before each payload */
 #define FORMAT_RECORD_BLOCKS 256 /* blocks in one record */
-#define FORMAT_LOG_MAX (UINT64_C(1) << 44) /* bytes of a log: an index entry holds 44 bits */
+#define FORMAT_LOG_MAX (UINT64_C(1) << 44) /* bytes of a log: what ext4 allows a file */
 
 #endif

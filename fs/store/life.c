@@ -37,8 +37,10 @@ static int check_owner(struct log *log)
 int log_put_super(struct log *log, const struct super *super)
 {
 	struct super next = *super;
-	int rc = check_owner(log);
+	int rc = atomic_load(&log->broken);
 
+	if (rc == 0)
+		rc = check_owner(log);
 	if (rc < 0)
 		return rc;
 	rc = log_space_error(super_write(log->io, log->super_fd, &next));

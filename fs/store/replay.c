@@ -36,7 +36,6 @@ static int read_some(struct replay *r, uint64_t len, uint64_t off)
 	uint64_t have = off < r->file_size ? min_u64(len, r->file_size - off) : 0;
 	uint64_t done = 0;
 
-	memset(r->buf, 0, len);
 	while (done < have) {
 		/* O_DIRECT wants whole pages; the buffer has room for them. */
 		ssize_t n = r->log->io->pread(r->log->io, r->fd, r->buf + done,
@@ -48,6 +47,7 @@ static int read_some(struct replay *r, uint64_t len, uint64_t off)
 			break;
 		done += (uint64_t)n;
 	}
+	memset(r->buf + done, 0, len - done);
 	return 0;
 }
 

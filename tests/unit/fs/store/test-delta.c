@@ -305,6 +305,33 @@ static void lost_owner_goes_eio(void **state)
 	delta_abandon(delta);
 }
 
+/* The last blocks of the largest disk; a discard of all of it is one record. */
+static void largest_disk(void **state)
+{
+	const uint64_t blocks = DELTA_SIZE_MAX / B;
+	struct delta_stats stats;
+	struct delta *delta = open_delta();
+	uint64_t run;
+
+	assert_int_equal(delta_grow(delta, DELTA_SIZE_MAX + 512), -EINVAL);
+	assert_int_equal(delta_grow(delta, DELTA_SIZE_MAX), 0);
+	fill(buf, 4, 8);
+	assert_int_equal(delta_zero(delta, 0, blocks), 0);
+	assert_int_equal(delta_write(delta, buf, 4, blocks - 4), 0);
+	assert_int_equal(delta_write(delta, buf, 1, blocks), -EINVAL);
+	for (int i = 0; i < 2; i++) {
+		expect(delta, blocks - 4, 4, buf);
+		assert_int_equal(delta_map(delta, 0, blocks, &run), DELTA_ZERO);
+		assert_int_equal(run, blocks - 4);
+		delta_stats(delta, &stats);
+		assert_int_equal(stats.data_blocks, 4);
+		assert_true(stats.index_bytes < 256 << 10);
+		delta_abandon(delta);
+		delta = open_delta();
+	}
+	assert_int_equal(delta_close(delta), 0);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -319,6 +346,7 @@ int main(void)
 		CASE(newer_format_is_refused),
 		CASE(read_verifies),
 		CASE(lost_owner_goes_eio),
+		CASE(largest_disk),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
