@@ -390,20 +390,29 @@ static void check_guests(struct doctor *d)
 		say(d, "guests", OK, NULL, "none hangs");
 }
 
-/* A base in trouble, as the daemon says it. */
-static void check_bases(struct doctor *d)
+static void check_disks_of(struct doctor *d, const json_t *clone)
 {
-	const json_t *bases = json_object_get(d->view.daemon, "bases");
-	const json_t *base;
+	const char *name = json_string_value(json_object_get(clone, "name"));
+	const json_t *disk;
 	size_t i;
 
-	json_array_foreach(bases, i, base) {
-		const char *state = json_string_value(json_object_get(base, "state"));
-		const char *path = json_string_value(json_object_get(base, "path"));
+	json_array_foreach(json_object_get(clone, "disks"), i, disk) {
+		const char *trouble = json_string_value(json_object_get(disk, "error"));
 
-		if (state && path && strcmp(state, "ready"))
-			say(d, "base", FAILED, NULL, "%s is %s", path, state);
+		if (trouble && name)
+			say(d, "disk", FAILED, NULL, "clone %s, disk %s: %s", name,
+				json_string_value(json_object_get(disk, "target")), trouble);
 	}
+}
+
+/* Disks in trouble, as the daemon says it. */
+static void check_disks(struct doctor *d)
+{
+	const json_t *clone;
+	size_t i;
+
+	json_array_foreach(json_object_get(d->view.daemon, "clones"), i, clone)
+		check_disks_of(d, clone);
 }
 
 int service_doctor(struct session *session, json_t **ret_checks, struct err *err)
@@ -424,7 +433,7 @@ int service_doctor(struct session *session, json_t **ret_checks, struct err *err
 	check_mount(&d);
 	check_reach(&d);
 	check_guests(&d);
-	check_bases(&d);
+	check_disks(&d);
 	view_clear(&d.view);
 	*ret_checks = d.checks;
 	return 0;

@@ -64,6 +64,15 @@ static int check_state(struct virt *virt, const struct virt_domain *domain, stru
 	return check_saved_state(virt, domain, err);
 }
 
+static int no_image(const struct origin_disk *disk, int rc, struct err *err)
+{
+	if (rc != -ENOENT)
+		return err_sys(err, rc, "disk %s: its image %s", disk->target, disk->path);
+	err_set(err, -ESTALE, "disk %s: its image %s is not there", disk->target, disk->path);
+	err_hint(err, "put it back, or correct the disk's source: virsh edit");
+	return -ESTALE;
+}
+
 /* A clone of a clone needs layers; read through the mount it would hang on
  * its own daemon. */
 static int check_place(const struct origin_disk *disk, struct err *err)
@@ -71,8 +80,7 @@ static int check_place(const struct origin_disk *disk, struct err *err)
 	struct stat st;
 
 	if (stat(disk->path, &st) < 0)
-		return err_sys(err, errno == ENOENT ? -ESTALE : -errno, "image %s of disk %s",
-			disk->path, disk->target);
+		return no_image(disk, -errno, err);
 	if (!place_is_mount(st.st_dev))
 		return 0;
 	err_set(err, -EOPNOTSUPP, "disk %s: its image %s is a lazyclone disk itself", disk->target,

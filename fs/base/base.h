@@ -61,6 +61,7 @@ struct base_info {
 	uint64_t allocated_bytes;
 	enum base_state state;
 	bool leased;    /* false: the file system or our rights allow no lease */
+	bool moved;     /* leased: its path does not lead to it now, and nobody can open it again */
 	uint32_t holds; /* counted over all users */
 };
 

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "fs/base/locks.h"
 #include "fs/util/cleanup.h"
@@ -294,8 +295,23 @@ const char *base_identity(const struct base *base)
 	return base->identity_text;
 }
 
+/* Only asked where a lease says that the file system is a local one: another's
+ * server may keep us waiting. */
+static bool has_moved(const struct base *base)
+{
+	struct stat held, named;
+
+	if (!atomic_load(&base->watch.leased) || fstat(base->raw.fd, &held) < 0)
+		return false;
+	if (stat(base->path, &named) < 0)
+		return errno == ENOENT || errno == ENOTDIR;
+	return named.st_ino != held.st_ino || named.st_dev != held.st_dev;
+}
+
 void base_info(struct base *base, struct base_info *ret_info)
 {
+	bool moved = has_moved(base);
+
 	SCOPED_LOCK(&table.lock);
 	*ret_info = (struct base_info){
 		.path = base->path,
@@ -303,6 +319,7 @@ void base_info(struct base *base, struct base_info *ret_info)
 		.allocated_bytes = base->raw.allocated_bytes,
 		.state = gate_state(&base->gate),
 		.leased = atomic_load(&base->watch.leased),
+		.moved = moved,
 		.holds = base->holds,
 	};
 }

@@ -64,7 +64,8 @@ int ctl_call(struct ctl *ctl, json_t *request, json_t **ret_reply, struct err *e
  *	    "base": PATH, "error": TEXT | null}]}],
  *	    (live_bytes and data_blocks are null until somebody first looks at the disk: to
  *	    know them is to replay its log)
- *	 "bases": [{"path", "state": "ready" | "suspended" | "changed", "leased": BOOL,
+ *	 "bases": [{"path", "state": "ready" | "suspended" | "changed" | "moved",
+ *	    "leased": BOOL,
  *	    "size_bytes", "allocated_bytes", "holds": N}]} */
 int ctl_status(struct ctl *ctl, json_t **ret_status, struct err *err);
 

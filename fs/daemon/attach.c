@@ -296,6 +296,35 @@ static int insert(struct table *table, struct attached *clone, struct err *err)
 	return 0;
 }
 
+static bool has_its_bases(struct attached *clone)
+{
+	struct base_info info;
+	SCOPED_LOCK(&clone->lock);
+
+	for (uint32_t i = 0; i < clone->manifest->n_disks; i++) {
+		if (!clone->manifest->disks[i].base_path)
+			continue;
+		if (!clone->disks[i].base)
+			return false;
+		base_info(clone->disks[i].base, &info);
+		if (info.state == BASE_CHANGED)
+			return false;
+	}
+	return true;
+}
+
+/* That very clone is there, with all it needs: a base that is held goes on
+ * being good when its path is not any more. */
+static bool is_served(struct table *table, const struct manifest *manifest)
+{
+	struct attached *clone;
+	SCOPED_LOCK(&table->lock);
+
+	clone = find_locked(table, manifest->name);
+	return clone && !clone->leaving && id_equal(&clone->manifest->id, &manifest->id) &&
+		has_its_bases(clone);
+}
+
 int table_attach(struct table *table, const char *name, bool strict, struct err *err)
 {
 	struct manifest *manifest;
@@ -307,6 +336,10 @@ int table_attach(struct table *table, const char *name, bool strict, struct err 
 	rc = store_manifest_read(table->store, name, &manifest, err);
 	if (rc < 0)
 		return rc;
+	if (is_served(table, manifest)) {
+		manifest_free(manifest);
+		return 0;
+	}
 	clone = attached_new(table, manifest);
 	if (!clone)
 		return err_sys(err, -ENOMEM, "clone %s", name);

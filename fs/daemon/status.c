@@ -52,6 +52,9 @@ static json_t *error_text(struct attached_disk *disk)
 		return json_sprintf("its base changed");
 	if (base.state == BASE_SUSPENDED)
 		return json_sprintf("its base is open for writing: reads of it wait");
+	if (base.moved)
+		return ctl_text("its base was moved or deleted, and is lost once the daemon stops: "
+			"put it back, or hydrate the clone");
 	return json_null();
 }
 
@@ -105,9 +108,9 @@ static json_t *clone_object(struct attached *clone, struct collection *all)
 		"disks", disks);
 }
 
-static const char *state_name(enum base_state state)
+static const char *state_name(const struct base_info *base)
 {
-	switch (state) {
+	switch (base->state) {
 	case BASE_SUSPENDED:
 		return "suspended";
 	case BASE_CHANGED:
@@ -115,7 +118,7 @@ static const char *state_name(enum base_state state)
 	case BASE_READY:
 		break;
 	}
-	return "ready";
+	return base->moved ? "moved" : "ready";
 }
 
 static json_t *base_object(struct base *base)
@@ -125,7 +128,7 @@ static json_t *base_object(struct base *base)
 	base_info(base, &info);
 	return json_pack("{s:o, s:s, s:b, s:o, s:o, s:o}",
 		"path", ctl_text(info.path),
-		"state", state_name(info.state),
+		"state", state_name(&info),
 		"leased", (int)info.leased,
 		"size_bytes", number(info.size_bytes),
 		"allocated_bytes", number(info.allocated_bytes),

@@ -136,6 +136,29 @@ domain_disk() { virsh domblklist "$1" | awk '$1 == "vda" { print $2 }'; }
 	rm "$image" "$VM_DIR/expected"
 }
 
+@test "a base deleted while it is held is told, and the clone can still be saved" {
+	lazyclone -q clone "$web" "$one"
+	mv "$VM_DIR/$web.raw" "$VM_DIR/moved"
+	expect 0 lazyclone list
+	[[ $stderr == *"its base was moved or deleted"*"hydrate"* ]]
+	[ "$(lazyclone status --json | jq -r '.daemon.bases[0].state')" = moved ]
+	expect 1 lazyclone doctor -q
+	[[ $output == *"clone $one, disk vda: its base was moved or deleted"* ]]
+	expect 0 lazyclone hydrate "$one"
+	cmp "$VM_DIR/moved" "$image"
+	mv "$VM_DIR/moved" "$VM_DIR/$web.raw"
+	virsh undefine --nvram "$one" >/dev/null
+	rm "$image"
+
+	lazyclone -q clone "$web" "$one"
+	mv "$VM_DIR/$web.raw" "$VM_DIR/moved"
+	cp "$VM_DIR/moved" "$VM_DIR/$web.raw"
+	[ "$(lazyclone status --json | jq -r '.daemon.bases[0].state')" = moved ]
+	mv "$VM_DIR/moved" "$VM_DIR/$web.raw"
+	[ "$(lazyclone status --json | jq -r '.daemon.bases[0].state')" = ready ]
+	expect 0 lazyclone rm "$one"
+}
+
 @test "an interrupt ends all of a command, not only the clone it is at" {
 	lazyclone clone "$web" "$one"
 	lazyclone clone "$web" "$two"

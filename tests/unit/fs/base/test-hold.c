@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -284,6 +285,40 @@ static void test_touched_while_held(void **state)
 	base_release(base);
 }
 
+static bool has_moved(struct base *base)
+{
+	struct base_info info;
+
+	base_info(base, &info);
+	return info.moved;
+}
+
+/* Reads go on, through the descriptor; but nobody could open it again. */
+static void test_moved_while_held(void **state)
+{
+	char aside[SCRATCH_PATH_MAX + 8];
+	struct base *base = hold(NULL);
+	struct base_info info;
+	char first;
+
+	base_info(base, &info);
+	if (!info.leased) {
+		base_release(base);
+		skip();
+	}
+	assert_false(info.moved);
+	snprintf(aside, sizeof(aside), "%s.aside", path);
+	assert_int_equal(rename(path, aside), 0);
+	assert_true(has_moved(base));
+	assert_int_equal(base_read(base, &first, 1, 0, false), 0);
+	assert_int_equal(first, content[0]);
+	assert_int_equal(symlink("/dev/null", path), 0);
+	assert_true(has_moved(base));
+	assert_int_equal(rename(aside, path), 0);
+	assert_false(has_moved(base));
+	base_release(base);
+}
+
 static void expect_read(struct base *base, size_t len, uint64_t off, bool nowait)
 {
 	static char buf[1 << 20];
@@ -425,6 +460,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_touched_while_held, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_read, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_cut_short, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_moved_while_held, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_read_uncached, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_holes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_one_hole, set_up, tear_down),
