@@ -72,7 +72,9 @@
  *
  * Appends. One pwritev appends records at the log's end and zeros up to the
  * end of its last page. Assumed of the device: rewriting a sector with the
- * same bytes cannot lose them (the next append rewrites that page).
+ * same bytes cannot lose them (the next append rewrites that page). Once the
+ * header of a next segment may be in the file, also after a write that is said
+ * to have failed, nothing is appended to the segment before it.
  *
  * LIVES
  *
