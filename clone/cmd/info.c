@@ -49,18 +49,8 @@ static int print_disks(const json_t *disks)
 {
 	static const struct output_column columns[] = {{"DISK", false}, {"SIZE", true},
 		{"DELTA", true}, {"USE", false}, {"PATH", false}, {"BASE", false}, {NULL, false}};
-	struct output_table *table = output_table_new(columns);
-	int rc = table ? 0 : -ENOMEM;
-	const json_t *disk;
-	size_t i;
 
-	json_array_foreach(disks, i, disk)
-		if (!rc)
-			rc = add_line(table, disk);
-	if (!rc)
-		return output_table_print(table);
-	output_table_free(table);
-	return rc;
+	return output_table_of(columns, disks, add_line);
 }
 
 static void print_trouble(const json_t *clone)
@@ -74,6 +64,8 @@ static void print_trouble(const json_t *clone)
 		if (trouble)
 			printf("\n%s: %s\n", member_text(disk, "target", "?"), trouble);
 	}
+	if (member_text(clone, "error", NULL))
+		printf("\nerror: %s\n", member_text(clone, "error", NULL));
 	if (member_text(clone, "hint", NULL))
 		printf("\nhint: %s\n", member_text(clone, "hint", NULL));
 }

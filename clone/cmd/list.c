@@ -6,11 +6,12 @@
 #include "clone/cmd/output.h"
 #include "clone/cmd/verb.h"
 #include "clone/plan/inventory.h"
+#include "fs/util/cleanup.h"
 #include "fs/util/size.h"
 
 #define STATE_TEXT 64
 
-/* The first disk that cannot be served, with its reason; or NULL. */
+/* Why it is damaged, or its first disk cannot be served; or NULL. */
 static const char *trouble_of(const json_t *clone)
 {
 	const json_t *disk;
@@ -19,7 +20,7 @@ static const char *trouble_of(const json_t *clone)
 	json_array_foreach(json_object_get(clone, "disks"), i, disk)
 		if (member_text(disk, "error", NULL))
 			return member_text(disk, "error", NULL);
-	return NULL;
+	return member_text(clone, "error", NULL);
 }
 
 /* The state, and how far a hydrate has come that did not come to its end. */
@@ -28,7 +29,7 @@ static const char *state_of(const json_t *clone, char text[static STATE_TEXT])
 	const char *state = member_text(clone, "state", "?");
 	const char *hydrate = member_text(clone, "hydrate", NULL);
 
-	if (!hydrate && !trouble_of(clone))
+	if (member_text(clone, "error", NULL) || (!hydrate && !trouble_of(clone)))
 		return state;
 	snprintf(text, STATE_TEXT, "%s%s%s%s", state, hydrate ? ", hydrate: " : "",
 		hydrate ? hydrate : "", trouble_of(clone) ? ", disk error" : "");
@@ -63,18 +64,17 @@ static int print_table(const json_t *clones)
 	static const struct output_column columns[] = {{"NAME", false}, {"STATE", false},
 		{"SIZE", true}, {"DELTA", true}, {"CREATED", false}, {"SOURCE", false},
 		{NULL, false}};
-	struct output_table *table = output_table_new(columns);
-	int rc = table ? 0 : -ENOMEM;
-	const json_t *clone;
-	size_t i;
 
-	json_array_foreach(clones, i, clone)
-		if (!rc)
-			rc = add_line(table, clone);
-	if (!rc)
-		return output_table_print(table);
-	output_table_free(table);
-	return rc;
+	return output_table_of(columns, clones, add_line);
+}
+
+static void say_trouble(const char *name, const char *trouble)
+{
+	AUTO_FREE char *text = NULL;
+
+	if (asprintf(&text, "clone %s: %s", name, trouble) < 0)
+		text = NULL;
+	output_notice(text ? text : trouble);
 }
 
 /* Disks that cannot be served come with the reason, guests that hang with the way out. */
@@ -90,7 +90,7 @@ static void say_hints(const json_t *clones)
 		const char *trouble = trouble_of(clone);
 
 		if (trouble)
-			output_notice(trouble);
+			say_trouble(member_text(clone, "name", "?"), trouble);
 		if (hint)
 			output_notice(hint);
 	}

@@ -3,6 +3,7 @@
 #include "clone/cmd/output.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <libsmartcols/libsmartcols.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,7 +94,11 @@ void output_error(const struct err *err, bool json)
 
 void output_notice(const char *text)
 {
-	fprintf(stderr, "%s: %s\n", OUTPUT_PROGRAM, text);
+	AUTO_FREE char *shown = strdup(text);
+
+	if (shown)
+		blank_controls(shown);
+	fprintf(stderr, "%s: %s\n", OUTPUT_PROGRAM, shown ? shown : "?");
 }
 
 struct output_table *output_table_new(const struct output_column *columns)
@@ -135,6 +140,23 @@ int output_table_print(struct output_table *table)
 void output_table_free(struct output_table *table)
 {
 	scols_unref_table((struct libscols_table *)table);
+}
+
+int output_table_of(const struct output_column *columns, const json_t *array,
+	int (*add)(struct output_table *table, const json_t *element))
+{
+	struct output_table *table = output_table_new(columns);
+	int rc = table ? 0 : -ENOMEM;
+	const json_t *element;
+	size_t i;
+
+	json_array_foreach(array, i, element)
+		if (!rc)
+			rc = add(table, element);
+	if (!rc)
+		return output_table_print(table);
+	output_table_free(table);
+	return rc;
 }
 
 const char *member_text(const json_t *object, const char *key, const char *otherwise)

@@ -25,7 +25,7 @@ json_t *output_error_object(const struct err *err);
  * characters (a name may hold an escape sequence) are printed as '?'. */
 void output_error(const struct err *err, bool json);
 
-/* A line for people on stderr: "lazyclone: TEXT". */
+/* A line for people on stderr: "lazyclone: TEXT"; control characters as above. */
 void output_notice(const char *text);
 
 /* Tables: columns as rows of name and alignment, cells as texts. */
@@ -41,6 +41,10 @@ struct output_table *output_table_new(const struct output_column *columns);
 int output_table_line(struct output_table *table, const char *const *cells);
 int output_table_print(struct output_table *table); /* on stdout; frees */
 void output_table_free(struct output_table *table); /* NULL allowed */
+
+/* Print a table of a JSON array: add makes the line of each element. */
+int output_table_of(const struct output_column *columns, const json_t *array,
+	int (*add)(struct output_table *table, const json_t *element));
 
 /* Members of JSON objects, as the verbs read them; absent and null are the same. */
 const char *member_text(const json_t *object, const char *key, const char *otherwise);

@@ -47,23 +47,11 @@ static int print_bases(const json_t *bases)
 {
 	static const struct output_column columns[] = {{"BASE IS", false}, {"HELD BY", false},
 		{"SIZE", true}, {"HOLDS", true}, {"PATH", false}, {NULL, false}};
-	struct output_table *table;
-	const json_t *base;
-	size_t i;
-	int rc;
 
 	if (!json_array_size(bases))
 		return 0;
 	putchar('\n');
-	table = output_table_new(columns);
-	rc = table ? 0 : -ENOMEM;
-	json_array_foreach(bases, i, base)
-		if (!rc)
-			rc = add_base(table, base);
-	if (!rc)
-		return output_table_print(table);
-	output_table_free(table);
-	return rc;
+	return output_table_of(columns, bases, add_base);
 }
 
 /* Disks that the daemon cannot serve. */

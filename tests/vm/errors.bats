@@ -193,6 +193,8 @@ nobodys_mount_is_dead() { [ "$(as_nobody --json status | jq -r .mount)" = dead ]
 	lazyclone mount
 	lazyclone --json list | jq -e 'map(select(.name == "'"$VM_PREFIX-bad"'"))[0].state == "damaged"'
 	lazyclone --json info "$VM_PREFIX-bad" | jq -e '.error | test("manifest")'
+	lazyclone info "$VM_PREFIX-bad" | grep '^error: .*manifest'
+	lazyclone list 2>&1 | grep "^lazyclone: clone $VM_PREFIX-bad: .*manifest"
 	expect 12 lazyclone rm "$VM_PREFIX-bad"
 	says "$VM_PREFIX-bad"
 	cmp "$base" "$VM_MOUNT/$one/vda.raw"

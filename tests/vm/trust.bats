@@ -140,7 +140,7 @@ domain_disk() { virsh domblklist "$1" | awk '$1 == "vda" { print $2 }'; }
 	lazyclone -q clone "$web" "$one"
 	mv "$VM_DIR/$web.raw" "$VM_DIR/moved"
 	expect 0 lazyclone list
-	[[ $stderr == *"its base was moved or deleted"*"hydrate"* ]]
+	[[ $stderr == "lazyclone: clone $one: its base was moved or deleted"*"hydrate"* ]]
 	[ "$(lazyclone status --json | jq -r '.daemon.bases[0].state')" = moved ]
 	expect 1 lazyclone doctor -q
 	[[ $output == *"clone $one, disk vda: its base was moved or deleted"* ]]
