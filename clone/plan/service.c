@@ -18,15 +18,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clone/plan/place.h"
 #include "clone/plan/view.h"
 #include "clone/state/paths.h"
 #include "fs/ctl/ctl.h"
 #include "fs/store/store.h"
 #include "fs/util/cleanup.h"
+#include "fs/util/clock.h"
 #include "fs/util/mounts.h"
 #include "fs/util/proc.h"
 
-#define MOUNT_TYPE "fuse.lazyclone"
 #define DEAD_MOUNTS_MAX 16     /* one upon the other */
 #define POLL_MS 10
 #define PEER_START_MS 20000    /* another command's daemon that is just starting */
@@ -42,14 +43,6 @@ static void cleanup_ctl(struct ctl **ctl)
 static void cleanup_json(json_t **json)
 {
 	json_decref(*json);
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 static void pause_ms(long ms)
@@ -76,7 +69,7 @@ enum mount_state service_mount_state(const char *mountpoint)
 
 	if (mounts_canonical(mountpoint, path) || mounts_at(path, &entry) <= 0)
 		return MOUNT_NONE;
-	if (strcmp(entry.type, MOUNT_TYPE))
+	if (strcmp(entry.type, PLACE_MOUNT_TYPE))
 		return MOUNT_OTHER;
 	rc = proc_try(ask_statfs, path, SERVICE_ANSWER_MS);
 	if (rc == -ETIMEDOUT)
@@ -252,7 +245,7 @@ static int check_running(struct ctl *ctl, const char *wanted, struct err *err)
  * reachable, as long as it holds the store. */
 static int await_peer(struct store *store, struct ctl **ret_ctl)
 {
-	int64_t deadline_ms = now_ms() + PEER_START_MS;
+	int64_t deadline_ms = clock_now_ms() + PEER_START_MS;
 	int rc;
 
 	do {
@@ -260,7 +253,7 @@ static int await_peer(struct store *store, struct ctl **ret_ctl)
 		if (rc != -ECONNREFUSED)
 			return rc;
 		pause_ms(POLL_MS);
-	} while (store_locked(store) == 1 && now_ms() < deadline_ms);
+	} while (store_locked(store) == 1 && clock_now_ms() < deadline_ms);
 	return ctl_connect(store_id(store), ret_ctl, NULL);
 }
 
@@ -385,10 +378,10 @@ static int check_users(struct session *session, struct err *err)
 
 static int await_gone(struct store *store, const char *mountpoint, struct err *err)
 {
-	int64_t deadline_ms = now_ms() + STOP_MS;
+	int64_t deadline_ms = clock_now_ms() + STOP_MS;
 
 	while (store_locked(store) == 1 || service_mount_state(mountpoint) == MOUNT_ALIVE) {
-		if (now_ms() > deadline_ms)
+		if (clock_now_ms() > deadline_ms)
 			return err_set(err, -ETIMEDOUT, "the daemon of %s does not stop",
 				store_path(store));
 		pause_ms(POLL_MS);

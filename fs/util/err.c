@@ -7,16 +7,21 @@
 #include <stdio.h>
 #include <string.h>
 
+static void set_message(struct err *err, int code, const char *fmt, va_list ap)
+{
+	err->code = code;
+	err->hint[0] = '\0';
+	vsnprintf(err->message, sizeof(err->message), fmt, ap);
+}
+
 int err_set(struct err *err, int code, const char *fmt, ...)
 {
 	va_list ap;
 
 	if (!err)
 		return code;
-	err->code = code;
-	err->hint[0] = '\0';
 	va_start(ap, fmt);
-	vsnprintf(err->message, sizeof(err->message), fmt, ap);
+	set_message(err, code, fmt, ap);
 	va_end(ap);
 	return code;
 }
@@ -28,10 +33,8 @@ int err_sys(struct err *err, int code, const char *fmt, ...)
 
 	if (!err)
 		return code;
-	err->code = code;
-	err->hint[0] = '\0';
 	va_start(ap, fmt);
-	vsnprintf(err->message, sizeof(err->message), fmt, ap);
+	set_message(err, code, fmt, ap);
 	va_end(ap);
 	used = strlen(err->message);
 	snprintf(err->message + used, sizeof(err->message) - used, ": %s", strerror(-code));

@@ -13,25 +13,17 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fs/util/cleanup.h"
+#include "fs/util/clock.h"
 
 #define STATUS_NOT_RUN 127
 #define SIGNAL_STATUS 128
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static int remaining_ms(int64_t deadline_ms)
 {
-	int64_t left = deadline_ms - now_ms();
+	int64_t left = deadline_ms - clock_now_ms();
 
 	return left > 0 ? (int)left : 0;
 }
@@ -122,7 +114,7 @@ static int reap(pid_t pid)
 int proc_run(const char *const argv[], int timeout_ms, int *ret_status,
 	char said[static PROC_STDERR_MAX], struct err *err)
 {
-	int64_t deadline_ms = now_ms() + timeout_ms;
+	int64_t deadline_ms = clock_now_ms() + timeout_ms;
 	AUTO_CLOSE int readfd = -1;
 	AUTO_CLOSE int writefd = -1;
 	AUTO_CLOSE int pidfd = -1;
@@ -155,7 +147,7 @@ static int wait_for_exit(pid_t pid, int timeout_ms)
 {
 	AUTO_CLOSE int pidfd = open_pidfd(pid);
 	struct pollfd fd = {.fd = pidfd, .events = POLLIN};
-	int64_t deadline_ms = now_ms() + timeout_ms;
+	int64_t deadline_ms = clock_now_ms() + timeout_ms;
 	int n;
 
 	if (pidfd < 0)

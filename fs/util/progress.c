@@ -3,9 +3,9 @@
 #include "fs/util/progress.h"
 
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "fs/util/clock.h"
 #include "fs/util/size.h"
 
 #define BAR_CELLS 30
@@ -18,14 +18,6 @@ static void want_line(int signal)
 	line_wanted = 1;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 void progress_begin(struct progress *p, const char *what, FILE *out, bool quiet)
 {
 	struct sigaction action = {.sa_handler = want_line, .sa_flags = SA_RESTART};
@@ -36,7 +28,7 @@ void progress_begin(struct progress *p, const char *what, FILE *out, bool quiet)
 		.bar = isatty(fileno(out)),
 		.quiet = quiet,
 		.last_tenth = -1,
-		.begun_ns = now_ns(),
+		.begun_ns = clock_now_ns(),
 	};
 	line_wanted = 0;
 	sigemptyset(&action.sa_mask);
@@ -58,7 +50,7 @@ static int percent_of(uint64_t done, uint64_t total)
 /* Per second, over the whole run. */
 static uint64_t rate(const struct progress *p, uint64_t done)
 {
-	uint64_t ns = now_ns() - p->begun_ns;
+	uint64_t ns = clock_now_ns() - p->begun_ns;
 
 	return ns ? (uint64_t)(done * 1e9 / ns) : 0;
 }
