@@ -39,7 +39,7 @@
 #include "fs/util/err.h"
 #include "fs/util/id.h"
 
-#define CTL_LINE_MAX (16u << 20) /* status of 65536 clones at 256 bytes each */
+#define CTL_LINE_MAX (64u << 20) /* status of 65536 clones, each a disk or two: 300 to 900 bytes */
 #define CTL_REQUEST_MAX (64u << 10)
 #define CTL_TIMEOUT_MS 60000
 #define CTL_PATH_MAX 108 /* sun_path */
