@@ -23,15 +23,21 @@ int log_break(struct log *log)
 	return -EIO;
 }
 
+/* Is it the super block that we know, or the one after it, of a write of ours
+ * that was said to have failed? Another opener's has another epoch. */
+static bool is_ours(const struct log *log, const struct super *now)
+{
+	return (now->epoch == log->super.epoch || now->epoch == log->epoch) &&
+		now->generation - log->super.generation <= 1;
+}
+
 /* Did another opener take the disk over? */
 static int check_owner(struct log *log)
 {
 	struct super now;
 	int rc = super_read(log->io, log->super_fd, &now, NULL);
 
-	if (rc < 0 || now.generation != log->super.generation || now.epoch != log->super.epoch)
-		return log_break(log);
-	return 0;
+	return rc < 0 || !is_ours(log, &now) ? log_break(log) : 0;
 }
 
 int log_put_super(struct log *log, const struct super *super)

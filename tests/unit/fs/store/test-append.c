@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -124,6 +125,42 @@ static void header_that_failed_may_be_there(void **state)
 	delta = open_delta(NULL);
 	assert_int_equal(delta_map(delta, 0, 1, &run), DELTA_DATA);
 	assert_int_equal(delta_map(delta, 2000, 5, &run), DELTA_ZERO);
+	assert_int_equal(delta_close(delta), 0);
+}
+
+static ssize_t write_super_and_complain(const struct io_gate *io, int fd, const struct iovec *iov,
+	int count, uint64_t off)
+{
+	ssize_t n = io_kernel.pwritev(&io_kernel, fd, iov, count, off);
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return atomic_load(&lie) && st.st_size == 2 * FORMAT_PAGE ? -ENOSPC : n;
+}
+
+/* Our own super block, of a write that was said to have failed, is not taken
+ * for another owner's. */
+static void super_that_failed_may_be_there(void **state)
+{
+	struct io_gate gate = io_kernel;
+	struct delta *delta;
+
+	gate.pwritev = write_super_and_complain;
+	delta = open_delta(&gate);
+	atomic_store(&lie, true);
+	assert_int_equal(delta_grow(delta, (DISK_BLOCKS + 8) * (uint64_t)B), -ENOSPC);
+	assert_int_equal(delta_write(delta, buf, 1, 0), -ENOSPC);
+	assert_int_equal(delta_write(delta, buf, 1, 0), -ENOSPC);
+	atomic_store(&lie, false);
+	assert_int_equal(delta_write(delta, buf, 1, 0), 0);
+	assert_int_equal(delta_size(delta), DISK_BLOCKS * (uint64_t)B);
+	atomic_store(&lie, true);
+	assert_int_equal(delta_grow(delta, (DISK_BLOCKS + 8) * (uint64_t)B), -ENOSPC);
+	atomic_store(&lie, false);
+	assert_int_equal(delta_write(delta, buf, 256, 0), 0);
+	assert_int_equal(delta_close(delta), 0);
+	delta = open_delta(NULL);
+	assert_int_equal(delta_size(delta), DISK_BLOCKS * (uint64_t)B);
 	assert_int_equal(delta_close(delta), 0);
 }
 
@@ -282,6 +319,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(header_that_failed_may_be_there),
+		CASE(super_that_failed_may_be_there),
 		CASE(largest_log_is_full),
 		CASE(broken_in_mid_queue),
 		CASE(lost_owner_marks_nothing_clean),
