@@ -81,7 +81,8 @@ static int check_domain(const struct ours *ours, struct err *err)
 	}
 	if (domain->active && !ours->hydrated) {
 		err_set(err, -EBUSY, "clone %s is running", ours->manifest->name);
-		err_hint(err, "shut it down first: virsh shutdown %s", domain->name);
+		err_hint(err, "shut it down first: virsh shutdown %s (or destroy, should it hang)",
+			domain->name);
 		return -EBUSY;
 	}
 	if (domain->managed_save && !ours->hydrated) {
@@ -196,10 +197,21 @@ static int plan(struct hydrating *h, struct err *err)
 
 /* ---- 2 and 3: copy, publish ---- */
 
+/* The names, before a file of that name is made. */
+static int note_names(struct hydrating *h, struct err *err)
+{
+	int rc = set_phase(h, RECORD_COPYING, err);
+
+	if (rc == -ENOSPC || rc == -EDQUOT)
+		err_hint(err, "the store itself needs a few KiB for it: remove a clone, or what else "
+			"fills its file system");
+	return rc;
+}
+
 /* The inodes are recorded before anything else can take the names. */
 static int create_images(struct hydrating *h, struct err *err)
 {
-	int rc = set_phase(h, RECORD_COPYING, err);
+	int rc = 0;
 
 	for (uint32_t i = 0; rc == 0 && i < h->n_disks; i++)
 		rc = image_create(&h->ours.record->disks[i], h->copies[i].size_bytes,
@@ -352,6 +364,15 @@ static int check_undecided(const struct ours *ours, struct err *err)
 	return -EEXIST;
 }
 
+/* A domain on its images says it itself; a full store is no reason to keep
+ * what fills it. */
+static int note_defined(struct hydrating *h, struct err *err)
+{
+	int rc = set_phase(h, RECORD_DEFINED, err);
+
+	return h->ours.virt && (rc == -ENOSPC || rc == -EDQUOT) ? 0 : rc;
+}
+
 static int hydrate(struct hydrating *h, struct err *err)
 {
 	int rc = check_domain(&h->ours, err);
@@ -368,10 +389,12 @@ static int hydrate(struct hydrating *h, struct err *err)
 		if (rc == 0)
 			rc = plan(h, err);
 		if (rc == 0)
+			rc = note_names(h, err);
+		if (rc == 0)
 			rc = make_and_define(h, err);
 	}
 	if (rc == 0)
-		rc = set_phase(h, RECORD_DEFINED, err);
+		rc = note_defined(h, err);
 	return rc == 0 ? drop_delta(h, err) : rc;
 }
 

@@ -191,7 +191,8 @@ static int belongs(struct store *store, const char *name, const struct virt_doma
 static int not_ours(const struct virt_domain *domain, struct err *err)
 {
 	err_set(err, -EPERM, "domain %s is not a clone of this store", domain->name);
-	err_hint(err, "lazyclone list");
+	err_hint(err, "see the clones: lazyclone list; other machines, hydrated ones too, are "
+		"virsh's to remove");
 	return -EPERM;
 }
 

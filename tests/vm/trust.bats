@@ -14,6 +14,8 @@ setup_file() {
 }
 
 teardown_file() {
+	lazyclone --store "$VM_DIR/small/store" umount 2>/dev/null || true
+	umount -l "$VM_DIR/small" 2>/dev/null || true
 	chattr -i "$VM_DIR"/{elsewhere,theirs-mnt} 2>/dev/null || true
 	vm_teardown_file
 }
@@ -173,6 +175,25 @@ domain_disk() { virsh domblklist "$1" | awk '$1 == "vda" { print $2 }'; }
 	[ ! -e "$LAZYCLONE_STORE/clones/$one" ]
 	[ "$(virsh domstate "$two")" = "shut off" ]
 	expect 0 lazyclone rm "$two"
+}
+
+@test "hydrate in a full store says what is missing, and leaves the clone as it was" {
+	local store=$VM_DIR/small/store
+	mkdir "$VM_DIR/small"
+	mount -t tmpfs -o size=4M none "$VM_DIR/small"
+	lazyclone --store "$store" -q clone "$web" "$one"
+	dd if=/dev/zero of="$VM_DIR/small/fill" bs=4K status=none 2>/dev/null || true
+	expect 9 lazyclone --store "$store" hydrate "$one"
+	[[ $stderr == *"hint: the store itself needs"* ]]
+	[ ! -e "$image" ]
+	rm "$VM_DIR/small/fill"
+	expect 0 lazyclone --store "$store" hydrate "$one"
+	cmp "$VM_DIR/$web.raw" "$image"
+	lazyclone --store "$store" umount
+	umount "$VM_DIR/small"
+	rmdir "$VM_DIR/small"
+	virsh undefine --nvram "$one" >/dev/null
+	rm "$image"
 }
 
 @test "an image of another format is not taken for a raw disk" {
