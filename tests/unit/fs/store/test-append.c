@@ -23,11 +23,12 @@
 #include "fs/util/hash.h"
 #include "fs/util/id.h"
 #include "tests/lib/saboteur.h"
+#include "tests/lib/temp.h"
 
 #define B DELTA_BLOCK_BYTES
 #define DISK_BLOCKS 4096u
 
-static char dir[] = "/tmp/test-append-XXXXXX";
+static char dir[TEMP_PATH_MAX];
 static int dirfd_;
 static char name[ID_TEXT];
 static uint8_t buf[256 * B];
@@ -38,8 +39,7 @@ static int make_dir(void **state)
 	srand(1);
 	for (size_t i = 0; i < sizeof(buf); i++)
 		buf[i] = (uint8_t)(rand() >> 7);
-	if (!mkdtemp(dir))
-		return -1;
+	temp_dir("test-append", dir);
 	dirfd_ = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return dirfd_ < 0 ? -1 : 0;
 }
@@ -47,7 +47,8 @@ static int make_dir(void **state)
 static int remove_dir(void **state)
 {
 	close(dirfd_);
-	return rmdir(dir);
+	temp_dir_remove(dir);
+	return 0;
 }
 
 static int set_up(void **state)

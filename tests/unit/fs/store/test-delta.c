@@ -18,11 +18,12 @@
 #include "fs/store/format.h"
 #include "fs/util/hash.h"
 #include "fs/util/id.h"
+#include "tests/lib/temp.h"
 
 #define B DELTA_BLOCK_BYTES
 #define DISK_BLOCKS 4096u
 
-static char dir[] = "/tmp/test-delta-XXXXXX";
+static char dir[TEMP_PATH_MAX];
 static int dirfd_;
 static char name[ID_TEXT];
 static uint8_t buf[256 * B], got[256 * B];
@@ -42,8 +43,7 @@ static int tear_down(void **state)
 
 static int make_dir(void **state)
 {
-	if (!mkdtemp(dir))
-		return -1;
+	temp_dir("test-delta", dir);
 	dirfd_ = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return dirfd_ < 0 ? -1 : 0;
 }
@@ -51,7 +51,8 @@ static int make_dir(void **state)
 static int remove_dir(void **state)
 {
 	close(dirfd_);
-	return rmdir(dir);
+	temp_dir_remove(dir);
+	return 0;
 }
 
 static struct delta *open_delta(void)

@@ -26,6 +26,7 @@
 #include "fs/util/id.h"
 #include "tests/lib/rng.h"
 #include "tests/lib/stamps.h"
+#include "tests/lib/temp.h"
 
 #define B DELTA_BLOCK_BYTES
 #define THREADS 4u
@@ -36,7 +37,7 @@
 #define LIVES 5
 #define ROUNDS 4
 
-static char dir[] = "/tmp/test-faults-XXXXXX";
+static char dir[TEMP_PATH_MAX];
 static uint64_t seed;
 static uint32_t acked[BLOCKS], tried[BLOCKS]; /* each thread's own part */
 static _Atomic uint32_t next_version;
@@ -184,12 +185,14 @@ static int make_dir(void **state)
 
 	seed = text ? strtoull(text, NULL, 0) : (uint64_t)time(NULL);
 	print_message("SEED=%llu\n", (unsigned long long)seed);
-	return mkdtemp(dir) ? 0 : -1;
+	temp_dir("test-faults", dir);
+	return 0;
 }
 
 static int remove_dir(void **state)
 {
-	return rmdir(dir);
+	temp_dir_remove(dir);
+	return 0;
 }
 
 int main(void)

@@ -16,20 +16,20 @@
 #include "fs/store/delta.h"
 #include "fs/store/slot.h"
 #include "fs/util/id.h"
+#include "tests/lib/temp.h"
 
 #define B DELTA_BLOCK_BYTES
 #define DISK_BLOCKS 4096u
 #define WRITE_BLOCKS 64u
 
-static char dir[] = "/tmp/test-replay-XXXXXX";
+static char dir[TEMP_PATH_MAX];
 static int dirfd_;
 static char name[ID_TEXT];
 static uint8_t buf[WRITE_BLOCKS * B];
 
 static int make_dir(void **state)
 {
-	if (!mkdtemp(dir))
-		return -1;
+	temp_dir("test-replay", dir);
 	dirfd_ = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return dirfd_ < 0 ? -1 : 0;
 }
@@ -37,7 +37,8 @@ static int make_dir(void **state)
 static int remove_dir(void **state)
 {
 	close(dirfd_);
-	return rmdir(dir);
+	temp_dir_remove(dir);
+	return 0;
 }
 
 static int set_up(void **state)
