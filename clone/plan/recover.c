@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "clone/plan/undo.h"
 #include "clone/state/journal.h"

@@ -3,8 +3,6 @@
 #include "clone/virt/virt.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <libvirt/libvirt.h>

@@ -5,14 +5,11 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/vfs.h>
 #include <syslog.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "fs/daemon/process.h"
 #include "fs/daemon/verbs.h"
