@@ -75,7 +75,8 @@ static const struct workload workloads[] = {
 	WORKLOAD("zeros", 24, "zfwzzfzwzf", "zwfz", 1, 97),
 	WORKLOAD("batches", 16, "bfb1bzbfb", "bfb", 8, 0),
 	WORKLOAD("segments", 64, "WWfWWWfWzWWfW", "Wf1W", 12, 0),
-	WORKLOAD("segments at once", 64, "WWWWWWWW", "WfW", 12, 0),
+	/* Three segments without a sync: a later header without an earlier one. */
+	WORKLOAD("segments at once", 64, "WWWWWWWWWWWWWWWWWWWWWWWW", "Wf1", 200, 0),
 	WORKLOAD("failed write", 16, "w1fw1w1fw", "1wf1", 1, 0, SABOTAGED(FAIL, PWRITEV, 7, -EIO)),
 	WORKLOAD("short write", 16, "w1fw1w1cw", "1wf1", 1, 0, SABOTAGED(SHORT, PWRITEV, 7, -EIO)),
 	WORKLOAD("short write, full", 64, "wfWwWwfw", "1wf1", 8, 0,

@@ -196,6 +196,14 @@ static ssize_t rec_pread(const struct io_gate *io, int fd, void *buf, size_t len
 	return rec->inner->pread(rec->inner, fd, buf, len, off);
 }
 
+static ssize_t rec_pread_nowait(
+	const struct io_gate *io, int fd, void *buf, size_t len, uint64_t off)
+{
+	struct recorder *rec = self(io);
+
+	return rec->inner->pread_nowait(rec->inner, fd, buf, len, off);
+}
+
 static ssize_t rec_pwritev(
 	const struct io_gate *io, int fd, const struct iovec *iov, int count, uint64_t off)
 {
@@ -283,6 +291,7 @@ static const struct io_gate recording = {
 	.unlinkat = rec_unlinkat,
 	.renameat = rec_renameat,
 	.pread = rec_pread,
+	.pread_nowait = rec_pread_nowait,
 	.pwritev = rec_pwritev,
 	.fallocate = rec_fallocate,
 	.ftruncate = rec_ftruncate,

@@ -93,6 +93,16 @@ static ssize_t sab_pread(const struct io_gate *io, int fd, void *buf, size_t len
 	return sab->inner->pread(sab->inner, fd, buf, len, off);
 }
 
+static ssize_t sab_pread_nowait(
+	const struct io_gate *io, int fd, void *buf, size_t len, uint64_t off)
+{
+	struct saboteur *sab = self(io);
+
+	if (strike(sab, CALL_PREAD) != SABOTAGE_NONE)
+		return sab->error;
+	return sab->inner->pread_nowait(sab->inner, fd, buf, len, off);
+}
+
 static size_t total(const struct iovec *iov, int count)
 {
 	size_t bytes = 0;
@@ -186,6 +196,7 @@ void saboteur_init(struct saboteur *sab, const struct io_gate *inner)
 		.unlinkat = sab_unlinkat,
 		.renameat = sab_renameat,
 		.pread = sab_pread,
+		.pread_nowait = sab_pread_nowait,
 		.pwritev = sab_pwritev,
 		.fallocate = sab_fallocate,
 		.ftruncate = sab_ftruncate,
