@@ -23,14 +23,10 @@
 #include "fs/util/hash.h"
 #include "fs/util/id.h"
 #include "tests/lib/saboteur.h"
-#include "tests/lib/temp.h"
+#include "tests/lib/onedelta.h"
 
 #define B DELTA_BLOCK_BYTES
-#define DISK_BLOCKS 4096u
 
-static char dir[TEMP_PATH_MAX];
-static int dirfd_;
-static char name[ID_TEXT];
 static uint8_t buf[256 * B];
 
 static int make_dir(void **state)
@@ -39,50 +35,7 @@ static int make_dir(void **state)
 	srand(1);
 	for (size_t i = 0; i < sizeof(buf); i++)
 		buf[i] = (uint8_t)(rand() >> 7);
-	temp_dir("test-append", dir);
-	dirfd_ = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dirfd_ < 0 ? -1 : 0;
-}
-
-static int remove_dir(void **state)
-{
-	close(dirfd_);
-	temp_dir_remove(dir);
-	return 0;
-}
-
-static int set_up(void **state)
-{
-	struct id id = id_new();
-
-	id_format(&id, name);
-	return delta_create(NULL, dirfd_, name, (uint64_t)DISK_BLOCKS * B, NULL);
-}
-
-static int tear_down(void **state)
-{
-	return delta_remove(NULL, dirfd_, name);
-}
-
-static struct delta *open_delta(const struct io_gate *io)
-{
-	const struct delta_options options = {.io = io};
-	struct delta *delta = NULL;
-	struct err err = {0};
-	int rc = delta_open(dirfd_, name, &options, &delta, &err);
-
-	if (rc < 0)
-		print_message("%s\n", err.message);
-	assert_int_equal(rc, 0);
-	return delta;
-}
-
-static int open_super(void)
-{
-	char file[ID_TEXT + 8];
-
-	snprintf(file, sizeof(file), "%s.super", name);
-	return openat(dirfd_, file, O_RDWR | O_CLOEXEC);
+	return onedelta_make_dir(state);
 }
 
 /* Write block by block until one fails; its result. */
@@ -115,7 +68,7 @@ static void header_that_failed_may_be_there(void **state)
 	uint64_t run;
 
 	gate.pwritev = write_and_complain;
-	delta = open_delta(&gate);
+	delta = onedelta_open(&gate);
 	atomic_store(&lie, true);
 	assert_int_equal(write_until_failure(delta), -ENOSPC);
 	/* 48 bytes: there is room for them in the old segment. */
@@ -123,7 +76,7 @@ static void header_that_failed_may_be_there(void **state)
 	atomic_store(&lie, false);
 	assert_int_equal(delta_zero(delta, 2000, 5), 0);
 	delta_abandon(delta);
-	delta = open_delta(NULL);
+	delta = onedelta_open(NULL);
 	assert_int_equal(delta_map(delta, 0, 1, &run), DELTA_DATA);
 	assert_int_equal(delta_map(delta, 2000, 5, &run), DELTA_ZERO);
 	assert_int_equal(delta_close(delta), 0);
@@ -147,21 +100,21 @@ static void super_that_failed_may_be_there(void **state)
 	struct delta *delta;
 
 	gate.pwritev = write_super_and_complain;
-	delta = open_delta(&gate);
+	delta = onedelta_open(&gate);
 	atomic_store(&lie, true);
-	assert_int_equal(delta_grow(delta, (DISK_BLOCKS + 8) * (uint64_t)B), -ENOSPC);
+	assert_int_equal(delta_grow(delta, (ONEDELTA_BLOCKS + 8) * (uint64_t)B), -ENOSPC);
 	assert_int_equal(delta_write(delta, buf, 1, 0), -ENOSPC);
 	assert_int_equal(delta_write(delta, buf, 1, 0), -ENOSPC);
 	atomic_store(&lie, false);
 	assert_int_equal(delta_write(delta, buf, 1, 0), 0);
-	assert_int_equal(delta_size(delta), DISK_BLOCKS * (uint64_t)B);
+	assert_int_equal(delta_size(delta), ONEDELTA_BLOCKS * (uint64_t)B);
 	atomic_store(&lie, true);
-	assert_int_equal(delta_grow(delta, (DISK_BLOCKS + 8) * (uint64_t)B), -ENOSPC);
+	assert_int_equal(delta_grow(delta, (ONEDELTA_BLOCKS + 8) * (uint64_t)B), -ENOSPC);
 	atomic_store(&lie, false);
 	assert_int_equal(delta_write(delta, buf, 256, 0), 0);
 	assert_int_equal(delta_close(delta), 0);
-	delta = open_delta(NULL);
-	assert_int_equal(delta_size(delta), DISK_BLOCKS * (uint64_t)B);
+	delta = onedelta_open(NULL);
+	assert_int_equal(delta_size(delta), ONEDELTA_BLOCKS * (uint64_t)B);
 	assert_int_equal(delta_close(delta), 0);
 }
 
@@ -177,7 +130,7 @@ static void largest_log_is_full(void **state)
 	struct delta *delta;
 
 	gate.fallocate = too_large;
-	delta = open_delta(&gate);
+	delta = onedelta_open(&gate);
 	assert_int_equal(write_until_failure(delta), -ENOSPC);
 	assert_int_equal(delta_close(delta), 0);
 }
@@ -236,7 +189,7 @@ static void broken_in_mid_queue(void **state)
 	struct delta *delta;
 
 	saboteur_init(&sab, &io_kernel);
-	delta = open_delta(&sab.gate);
+	delta = onedelta_open(&sab.gate);
 	assert_int_equal(delta_write(delta, buf, 1, 0), 0);
 	sab.call = CALL_PREAD;
 	sab.nth = sab.count[CALL_PREAD] + 1;
@@ -264,9 +217,9 @@ static void broken_in_mid_queue(void **state)
  * written over his super block. */
 static void lost_owner_writes_no_super(bool grow)
 {
-	struct delta *delta = open_delta(NULL);
+	struct delta *delta = onedelta_open(NULL);
 	struct format_super raw[2], now[2];
-	int fd = open_super(), rc;
+	int fd = onedelta_file("super"), rc;
 
 	assert_int_equal(delta_write(delta, buf, 1, 0), 0);
 	assert_int_equal(pread(fd, raw, sizeof(raw), 0), sizeof(raw));
@@ -274,7 +227,7 @@ static void lost_owner_writes_no_super(bool grow)
 	raw[1].epoch = le64_put(1);
 	raw[1].sum = le64_put(hash64(&raw[1], offsetof(struct format_super, sum), 0));
 	assert_int_equal(pwrite(fd, raw, sizeof(raw), 0), sizeof(raw));
-	rc = grow ? delta_grow(delta, (DISK_BLOCKS + 8) * (uint64_t)B) : delta_close(delta);
+	rc = grow ? delta_grow(delta, (ONEDELTA_BLOCKS + 8) * (uint64_t)B) : delta_close(delta);
 	assert_int_equal(rc, -EIO);
 	assert_int_equal(pread(fd, now, sizeof(now), 0), sizeof(now));
 	assert_memory_equal(now, raw, sizeof(raw));
@@ -300,21 +253,21 @@ static void growing_without_space_breaks_nothing(void **state)
 	struct delta *delta;
 
 	saboteur_init(&sab, &io_kernel);
-	delta = open_delta(&sab.gate);
+	delta = onedelta_open(&sab.gate);
 	assert_int_equal(delta_write(delta, buf, 1, 0), 0);
 	sab.call = CALL_PWRITEV;
 	sab.error = -EDQUOT;
 	sab.kind = SABOTAGE_FAIL;
-	assert_int_equal(delta_grow(delta, (DISK_BLOCKS + 8) * (uint64_t)B), -ENOSPC);
-	assert_int_equal(delta_size(delta), DISK_BLOCKS * (uint64_t)B);
+	assert_int_equal(delta_grow(delta, (ONEDELTA_BLOCKS + 8) * (uint64_t)B), -ENOSPC);
+	assert_int_equal(delta_size(delta), ONEDELTA_BLOCKS * (uint64_t)B);
 	sab.kind = SABOTAGE_NONE;
 	assert_int_equal(delta_write(delta, buf, 1, 1), 0);
-	assert_int_equal(delta_grow(delta, (DISK_BLOCKS + 8) * (uint64_t)B), 0);
-	assert_int_equal(delta_write(delta, buf, 1, DISK_BLOCKS + 7), 0);
+	assert_int_equal(delta_grow(delta, (ONEDELTA_BLOCKS + 8) * (uint64_t)B), 0);
+	assert_int_equal(delta_write(delta, buf, 1, ONEDELTA_BLOCKS + 7), 0);
 	assert_int_equal(delta_close(delta), 0);
 }
 
-#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, onedelta_create, onedelta_remove)
 
 int main(void)
 {
@@ -328,5 +281,5 @@ int main(void)
 		CASE(growing_without_space_breaks_nothing),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+	return cmocka_run_group_tests(tests, make_dir, onedelta_remove_dir);
 }

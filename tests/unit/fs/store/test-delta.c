@@ -18,54 +18,11 @@
 #include "fs/store/format.h"
 #include "fs/util/hash.h"
 #include "fs/util/id.h"
-#include "tests/lib/temp.h"
+#include "tests/lib/onedelta.h"
 
 #define B DELTA_BLOCK_BYTES
-#define DISK_BLOCKS 4096u
 
-static char dir[TEMP_PATH_MAX];
-static int dirfd_;
-static char name[ID_TEXT];
 static uint8_t buf[256 * B], got[256 * B];
-
-static int set_up(void **state)
-{
-	struct id id = id_new();
-
-	id_format(&id, name);
-	return delta_create(NULL, dirfd_, name, (uint64_t)DISK_BLOCKS * B, NULL);
-}
-
-static int tear_down(void **state)
-{
-	return delta_remove(NULL, dirfd_, name);
-}
-
-static int make_dir(void **state)
-{
-	temp_dir("test-delta", dir);
-	dirfd_ = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dirfd_ < 0 ? -1 : 0;
-}
-
-static int remove_dir(void **state)
-{
-	close(dirfd_);
-	temp_dir_remove(dir);
-	return 0;
-}
-
-static struct delta *open_delta(void)
-{
-	struct delta *delta = NULL;
-	struct err err = {0};
-	int rc = delta_open(dirfd_, name, NULL, &delta, &err);
-
-	if (rc < 0)
-		print_message("%s\n", err.message);
-	assert_int_equal(rc, 0);
-	return delta;
-}
 
 /* Half compressible, different for each seed. */
 static void fill(uint8_t *p, uint32_t blocks, unsigned int seed)
@@ -101,7 +58,7 @@ static void expect_absent(struct delta *delta, uint64_t block)
 
 static void reads_what_was_written(void **state)
 {
-	struct delta *delta = open_delta();
+	struct delta *delta = onedelta_open(NULL);
 
 	fill(buf, 256, 1);
 	expect_absent(delta, 7);
@@ -121,11 +78,11 @@ static void reads_what_was_written(void **state)
 
 static void refuses_what_is_outside(void **state)
 {
-	struct delta *delta = open_delta();
+	struct delta *delta = onedelta_open(NULL);
 	enum delta_owner owner;
 
-	assert_int_equal(delta_write(delta, buf, 1, DISK_BLOCKS), -EINVAL);
-	assert_int_equal(delta_write(delta, buf, 2, DISK_BLOCKS - 1), -EINVAL);
+	assert_int_equal(delta_write(delta, buf, 1, ONEDELTA_BLOCKS), -EINVAL);
+	assert_int_equal(delta_write(delta, buf, 2, ONEDELTA_BLOCKS - 1), -EINVAL);
 	assert_int_equal(delta_write(delta, buf, 0, 0), -EINVAL);
 	assert_int_equal(delta_write(delta, buf, 1, UINT64_MAX), -EINVAL);
 	assert_int_equal(delta_zero(delta, 1, UINT64_MAX), -EINVAL);
@@ -136,12 +93,12 @@ static void refuses_what_is_outside(void **state)
 /* Enough to run through all slot sizes, with requests cut at segment ends. */
 static void survives(bool killed)
 {
-	struct delta *delta = open_delta();
-	static uint8_t all[DISK_BLOCKS * B];
+	struct delta *delta = onedelta_open(NULL);
+	static uint8_t all[ONEDELTA_BLOCKS * B];
 
-	fill(all, DISK_BLOCKS, 3);
+	fill(all, ONEDELTA_BLOCKS, 3);
 	for (int round = 0; round < 2; round++)
-		for (uint32_t b = 0; b < DISK_BLOCKS; b += 128)
+		for (uint32_t b = 0; b < ONEDELTA_BLOCKS; b += 128)
 			assert_int_equal(delta_write(delta, all + (size_t)b * B, 128, b), 0);
 	assert_int_equal(delta_zero(delta, 1000, 500), 0);
 	for (int life = 0; life < 3; life++) {
@@ -149,11 +106,11 @@ static void survives(bool killed)
 			delta_abandon(delta);
 		else
 			assert_int_equal(delta_close(delta), 0);
-		delta = open_delta();
+		delta = onedelta_open(NULL);
 		expect(delta, 0, 200, all);
 		expect(delta, 1000, 256, NULL);
 		expect(delta, 1500, 256, all + (size_t)1500 * B);
-		expect(delta, DISK_BLOCKS - 256, 256, all + (size_t)(DISK_BLOCKS - 256) * B);
+		expect(delta, ONEDELTA_BLOCKS - 256, 256, all + (size_t)(ONEDELTA_BLOCKS - 256) * B);
 		assert_int_equal(delta_write(delta, all + (size_t)life * B, 1, (uint64_t)life), 0);
 		assert_int_equal(delta_flush(delta), 0);
 		assert_false(delta_unsynced(delta));
@@ -173,45 +130,37 @@ static void survives_kill(void **state)
 
 static void second_opener_is_refused(void **state)
 {
-	struct delta *delta = open_delta(), *second = NULL;
+	struct delta *delta = onedelta_open(NULL), *second = NULL;
 	struct err err = {0};
 
-	assert_int_equal(delta_open(dirfd_, name, NULL, &second, &err), -EBUSY);
+	assert_int_equal(delta_open(onedelta_dirfd(), onedelta_name(), NULL, &second, &err), -EBUSY);
 	assert_int_equal(delta_close(delta), 0);
-	delta = open_delta();
+	delta = onedelta_open(NULL);
 	assert_int_equal(delta_close(delta), 0);
 }
 
 static void growing_shows_nothing_old(void **state)
 {
-	struct delta *delta = open_delta();
-	uint64_t size = (uint64_t)(DISK_BLOCKS + 100) * B;
+	struct delta *delta = onedelta_open(NULL);
+	uint64_t size = (uint64_t)(ONEDELTA_BLOCKS + 100) * B;
 
 	assert_int_equal(delta_grow(delta, size - 1), -EINVAL);
 	assert_int_equal(delta_grow(delta, size), 0);
 	assert_int_equal(delta_grow(delta, size - B), -EINVAL);
 	fill(buf, 1, 4);
-	assert_int_equal(delta_write(delta, buf, 1, DISK_BLOCKS + 99), 0);
+	assert_int_equal(delta_write(delta, buf, 1, ONEDELTA_BLOCKS + 99), 0);
 	delta_abandon(delta);
-	delta = open_delta();
+	delta = onedelta_open(NULL);
 	assert_int_equal(delta_size(delta), size);
-	expect(delta, DISK_BLOCKS + 99, 1, buf);
+	expect(delta, ONEDELTA_BLOCKS + 99, 1, buf);
 	assert_int_equal(delta_close(delta), 0);
-}
-
-static int open_file(const char *suffix)
-{
-	char file[64];
-
-	snprintf(file, sizeof(file), "%s.%s", name, suffix);
-	return openat(dirfd_, file, O_RDWR | O_CLOEXEC);
 }
 
 /* Flip each byte of the used log: the log is refused or the block is gone with
  * the tail, but never wrong; flushed records are never lost silently. */
 static void flipped_bits_are_noticed(void **state)
 {
-	struct delta *delta = open_delta();
+	struct delta *delta = onedelta_open(NULL);
 	int refused = 0, fd, end = 4096 + 3 * 2200;
 	struct err err;
 
@@ -219,7 +168,7 @@ static void flipped_bits_are_noticed(void **state)
 	for (uint32_t b = 0; b < 3; b++)
 		assert_int_equal(delta_write(delta, buf + b * B, 1, b), 0);
 	assert_int_equal(delta_close(delta), 0);
-	fd = open_file("log");
+	fd = onedelta_file("log");
 	for (int off = 0; off < end; off += 37) {
 		uint8_t byte, flipped;
 
@@ -227,7 +176,7 @@ static void flipped_bits_are_noticed(void **state)
 		flipped = byte ^ 0x10;
 		assert_int_equal(pwrite(fd, &flipped, 1, off), 1);
 		delta = NULL;
-		if (delta_open(dirfd_, name, NULL, &delta, &err) < 0)
+		if (delta_open(onedelta_dirfd(), onedelta_name(), NULL, &delta, &err) < 0)
 			refused++;
 		else
 			expect(delta, 0, 3, buf);
@@ -238,7 +187,7 @@ static void flipped_bits_are_noticed(void **state)
 	close(fd);
 	print_message("%d positions refused\n", refused);
 	assert_true(refused > 150);
-	delta = open_delta();
+	delta = onedelta_open(NULL);
 	expect(delta, 0, 3, buf);
 	assert_int_equal(delta_close(delta), 0);
 }
@@ -248,7 +197,7 @@ static void newer_format_is_refused(void **state)
 	struct format_super raw;
 	struct delta *delta;
 	struct err err = {0};
-	int fd = open_file("super");
+	int fd = onedelta_file("super");
 
 	for (int copy = 0; copy < 2; copy++) {
 		assert_int_equal(pread(fd, &raw, sizeof(raw), copy * 4096), sizeof(raw));
@@ -257,7 +206,7 @@ static void newer_format_is_refused(void **state)
 		assert_int_equal(pwrite(fd, &raw, sizeof(raw), copy * 4096), sizeof(raw));
 	}
 	close(fd);
-	assert_int_equal(delta_open(dirfd_, name, NULL, &delta, &err), -EUCLEAN);
+	assert_int_equal(delta_open(onedelta_dirfd(), onedelta_name(), NULL, &delta, &err), -EUCLEAN);
 	assert_non_null(strstr(err.message, "0x10000000000"));
 	assert_non_null(strstr(err.hint, "newer"));
 }
@@ -265,7 +214,7 @@ static void newer_format_is_refused(void **state)
 /* Damage under an open delta is an error, not a guess. */
 static void read_verifies(void **state)
 {
-	struct delta *delta = open_delta();
+	struct delta *delta = onedelta_open(NULL);
 	enum delta_owner owner;
 	off_t middle = 4096 + 48 + 8 + 8 + 1000; /* of the payload */
 	uint8_t byte;
@@ -273,7 +222,7 @@ static void read_verifies(void **state)
 
 	fill(buf, 1, 6);
 	assert_int_equal(delta_write(delta, buf, 1, 9), 0);
-	fd = open_file("log");
+	fd = onedelta_file("log");
 	assert_int_equal(pread(fd, &byte, 1, middle), 1);
 	byte ^= 1;
 	assert_int_equal(pwrite(fd, &byte, 1, middle), 1);
@@ -286,9 +235,9 @@ static void read_verifies(void **state)
  * call succeeds from then on, not even one that the old segment has room for. */
 static void lost_owner_goes_eio(void **state)
 {
-	struct delta *delta = open_delta();
+	struct delta *delta = onedelta_open(NULL);
 	struct format_super raw;
-	int fd = open_file("super"), rc = 0;
+	int fd = onedelta_file("super"), rc = 0;
 
 	fill(buf, 256, 7);
 	assert_int_equal(delta_write(delta, buf, 1, 0), 0);
@@ -311,7 +260,7 @@ static void largest_disk(void **state)
 {
 	const uint64_t blocks = DELTA_SIZE_MAX / B;
 	struct delta_stats stats;
-	struct delta *delta = open_delta();
+	struct delta *delta = onedelta_open(NULL);
 	uint64_t run;
 
 	assert_int_equal(delta_grow(delta, DELTA_SIZE_MAX + 512), -EINVAL);
@@ -328,14 +277,14 @@ static void largest_disk(void **state)
 		assert_int_equal(stats.data_blocks, 4);
 		assert_true(stats.index_bytes < 256 << 10);
 		delta_abandon(delta);
-		delta = open_delta();
+		delta = onedelta_open(NULL);
 	}
 	assert_int_equal(delta_close(delta), 0);
 }
 
 int main(void)
 {
-#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, onedelta_create, onedelta_remove)
 	const struct CMUnitTest tests[] = {
 		CASE(reads_what_was_written),
 		CASE(refuses_what_is_outside),
@@ -350,5 +299,5 @@ int main(void)
 		CASE(largest_disk),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+	return cmocka_run_group_tests(tests, onedelta_make_dir, onedelta_remove_dir);
 }

@@ -16,62 +16,19 @@
 #include "fs/store/delta.h"
 #include "fs/store/slot.h"
 #include "fs/util/id.h"
-#include "tests/lib/temp.h"
+#include "tests/lib/onedelta.h"
 
 #define B DELTA_BLOCK_BYTES
-#define DISK_BLOCKS 4096u
 #define WRITE_BLOCKS 64u
 
-static char dir[TEMP_PATH_MAX];
-static int dirfd_;
-static char name[ID_TEXT];
 static uint8_t buf[WRITE_BLOCKS * B];
-
-static int make_dir(void **state)
-{
-	temp_dir("test-replay", dir);
-	dirfd_ = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return dirfd_ < 0 ? -1 : 0;
-}
-
-static int remove_dir(void **state)
-{
-	close(dirfd_);
-	temp_dir_remove(dir);
-	return 0;
-}
-
-static int set_up(void **state)
-{
-	struct id id = id_new();
-
-	id_format(&id, name);
-	return delta_create(NULL, dirfd_, name, (uint64_t)DISK_BLOCKS * B, NULL);
-}
-
-static int tear_down(void **state)
-{
-	return delta_remove(NULL, dirfd_, name);
-}
-
-static struct delta *open_delta(void)
-{
-	struct delta *delta = NULL;
-	struct err err = {0};
-	int rc = delta_open(dirfd_, name, NULL, &delta, &err);
-
-	if (rc < 0)
-		print_message("%s\n", err.message);
-	assert_int_equal(rc, 0);
-	return delta;
-}
 
 static void expect_damage(const char *what)
 {
 	struct delta *delta = NULL;
 	struct err err = {0};
 
-	assert_int_equal(delta_open(dirfd_, name, NULL, &delta, &err), -EUCLEAN);
+	assert_int_equal(delta_open(onedelta_dirfd(), onedelta_name(), NULL, &delta, &err), -EUCLEAN);
 	assert_non_null(strstr(err.message, what));
 }
 
@@ -106,11 +63,8 @@ static unsigned int count_writes(struct delta *delta, unsigned int writes)
 static void lose_header(uint32_t slot)
 {
 	static const uint8_t nothing[FORMAT_PAGE];
-	char file[ID_TEXT + 8];
-	int fd;
+	int fd = onedelta_file("log");
 
-	snprintf(file, sizeof(file), "%s.log", name);
-	fd = openat(dirfd_, file, O_RDWR | O_CLOEXEC);
 	assert_true(fd >= 0);
 	assert_int_equal(pwrite(fd, nothing, sizeof(nothing), (off_t)slot_start(slot)),
 		(ssize_t)sizeof(nothing));
@@ -124,22 +78,22 @@ static void lose_header(uint32_t slot)
  * header and lose the second one's. The log ends in the first. */
 static void unsynced_header_may_be_lost(void **state)
 {
-	struct delta *delta = open_delta();
+	struct delta *delta = onedelta_open(NULL);
 	unsigned int there;
 
 	write_some(delta, THREE_SEGMENTS, 0);
 	delta_abandon(delta);
 	lose_header(1);
-	delta = open_delta();
+	delta = onedelta_open(NULL);
 	there = count_writes(delta, THREE_SEGMENTS);
 	assert_true(there > 0 && there < THREE_SEGMENTS);
 	/* The disk lives on, and what was lost stays lost. */
 	write_some(delta, 4, 8);
 	delta_abandon(delta);
-	delta = open_delta();
+	delta = onedelta_open(NULL);
 	assert_int_equal(count_writes(delta, THREE_SEGMENTS), there);
 	assert_int_equal(delta_close(delta), 0);
-	delta = open_delta();
+	delta = onedelta_open(NULL);
 	assert_int_equal(count_writes(delta, THREE_SEGMENTS), there);
 	assert_int_equal(delta_close(delta), 0);
 }
@@ -147,7 +101,7 @@ static void unsynced_header_may_be_lost(void **state)
 /* The same header, but a flush was done before the third segment began. */
 static void flushed_header_is_missed(void **state)
 {
-	struct delta *delta = open_delta();
+	struct delta *delta = onedelta_open(NULL);
 
 	write_some(delta, 2, 0);
 	assert_int_equal(delta_flush(delta), 0);
@@ -159,7 +113,7 @@ static void flushed_header_is_missed(void **state)
 
 static void header_of_a_clean_log_is_missed(void **state)
 {
-	struct delta *delta = open_delta();
+	struct delta *delta = onedelta_open(NULL);
 
 	write_some(delta, THREE_SEGMENTS, 0);
 	assert_int_equal(delta_close(delta), 0);
@@ -170,7 +124,7 @@ static void header_of_a_clean_log_is_missed(void **state)
 /* A life's first header was synced before the super block named it. */
 static void first_header_of_a_life_is_missed(void **state)
 {
-	struct delta *delta = open_delta();
+	struct delta *delta = onedelta_open(NULL);
 
 	write_some(delta, THREE_SEGMENTS, 0);
 	delta_abandon(delta);
@@ -181,17 +135,17 @@ static void first_header_of_a_life_is_missed(void **state)
 /* A later life had accepted it. */
 static void header_of_an_earlier_life_is_missed(void **state)
 {
-	struct delta *delta = open_delta();
+	struct delta *delta = onedelta_open(NULL);
 
 	write_some(delta, THREE_SEGMENTS, 0);
 	delta_abandon(delta);
-	delta = open_delta();
+	delta = onedelta_open(NULL);
 	delta_abandon(delta);
 	lose_header(1);
 	expect_damage("segment 2 of the log is missing");
 }
 
-#define CASE(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, onedelta_create, onedelta_remove)
 
 int main(void)
 {
@@ -203,5 +157,5 @@ int main(void)
 		CASE(header_of_an_earlier_life_is_missed),
 	};
 
-	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+	return cmocka_run_group_tests(tests, onedelta_make_dir, onedelta_remove_dir);
 }
