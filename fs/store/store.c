@@ -64,16 +64,26 @@ static int check_entry(void *ctx, int fd, const char *entry)
 	return directory_each(io, fd, entry, refuse_any, NULL);
 }
 
+static bool has_label(int dirfd)
+{
+	struct stat st;
+
+	return fstatat(dirfd, LABEL_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* 1: a finished store, 0: empty or unfinished, -EUCLEAN: something else. */
 static int content_kind(const struct io_gate *io, int dirfd)
 {
-	struct stat st;
 	int rc;
 
-	if (fstatat(dirfd, LABEL_FILE, &st, AT_SYMLINK_NOFOLLOW) == 0)
+	if (has_label(dirfd))
 		return 1;
 	rc = directory_each(io, dirfd, ".", check_entry, (void *)(uintptr_t)io);
-	return rc == -ENOTDIR || rc == -ELOOP ? -EUCLEAN : rc;
+	if (rc == -ENOTDIR || rc == -ELOOP)
+		rc = -EUCLEAN;
+	/* What looked foreign may be the store that somebody else finished
+	 * meanwhile, with its label and its first clone. */
+	return rc == -EUCLEAN && has_label(dirfd) ? 1 : rc;
 }
 
 /* "/a/b//" gives "/a", "b" gives ".". NULL without memory. */
