@@ -86,7 +86,7 @@ static const struct workload workloads[] = {
 		SABOTAGED(SHORT, PWRITEV, 5, -ENOSPC)),
 	WORKLOAD("short batch, last", 16, "1fb", "1bf1", 1, 0,
 		SABOTAGED(SHORT, PWRITEV, 5, -ENOSPC)),
-	WORKLOAD("no segment", 64, "WWWWfW1f1", "1wf1", 8, 0,
+	WORKLOAD("no segment", 64, "WWWWWWWWfW1f1", "1wf1", 16, 0,
 		SABOTAGED(FAIL, FALLOCATE, 2, -ENOSPC)),
 	WORKLOAD("lie: syncs", 16, "wf1fwf", "1f", 1, 0, SABOTAGED(LIE, SYNC, 0, 0),
 		.must_fail = true),
