@@ -142,22 +142,20 @@ static void batch_add(struct log *log, struct batch *batch, struct log_request *
 		request->body += body_bytes;
 }
 
-/* Let the index point at what was written. */
-static void publish_piece(struct log *log, const struct piece *piece)
+void log_index_record(struct log *log, const struct record *record, uint64_t pos)
 {
 	struct index_place place[FORMAT_RECORD_BLOCKS];
-	const struct record *r = &piece->record;
-	uint64_t at = piece->pos + r->body;
+	uint64_t at = pos + record->body;
 
-	if (r->type == FORMAT_ZERO) {
-		index_put_zero(&log->index, r->block, r->count);
+	if (record->type == FORMAT_ZERO) {
+		index_put_zero(&log->index, record->block, record->count);
 		return;
 	}
-	for (uint32_t i = 0; i < r->n; i++) {
-		place[i] = (struct index_place){.pos = at, .len = r->len[i]};
-		at += record_block_bytes(r->len[i]);
+	for (uint32_t i = 0; i < record->n; i++) {
+		place[i] = (struct index_place){.pos = at, .len = record->len[i]};
+		at += record_block_bytes(record->len[i]);
 	}
-	index_put_data(&log->index, r->block, r->n, place);
+	index_put_data(&log->index, record->block, record->n, place);
 }
 
 /* First what a flush has to sync, then what readers find: whoever sees a block
@@ -170,7 +168,7 @@ static void publish(struct log *log, const struct batch *batch)
 		log->written_sec = (uint64_t)time(NULL);
 	}
 	for (uint32_t i = 0; i < batch->n; i++)
-		publish_piece(log, &batch->piece[i]);
+		log_index_record(log, &batch->piece[i].record, batch->piece[i].pos);
 }
 
 /* Ask for write-back once enough is dirty, up to the last whole page: the

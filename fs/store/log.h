@@ -20,6 +20,7 @@
 #include "fs/store/delta.h"
 #include "fs/store/format.h"
 #include "fs/store/index.h"
+#include "fs/store/record.h"
 #include "fs/store/segment.h"
 #include "fs/store/super.h"
 #include "fs/util/io.h"
@@ -97,6 +98,10 @@ int log_break(struct log *log);
 /* ENOSPC is what QEMU pauses a guest for; a quota and a file that can not
  * become longer are no different. */
 int log_space_error(int rc);
+
+/* Let the index point at the blocks of a record that lies at pos in the file;
+ * its pages are reserved. [leader], or while opening. */
+void log_index_record(struct log *log, const struct record *record, uint64_t pos);
 
 /* All that was appended before the call is on the medium. */
 int log_flush(struct log *log);

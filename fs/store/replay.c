@@ -158,21 +158,11 @@ static int build_path(struct replay *r)
 
 static int apply_record(struct replay *r, const struct record *record, uint64_t pos)
 {
-	struct index_place place[FORMAT_RECORD_BLOCKS];
-	struct index *index = &r->log->index;
-	uint64_t at = pos + record->body;
+	uint32_t blocks = record->type == FORMAT_DATA ? record->n : 1;
 
-	if (index_reserve(index, index_pages_for(record->type == FORMAT_DATA ? record->n : 1)) < 0)
+	if (index_reserve(&r->log->index, index_pages_for(blocks)) < 0)
 		return err_sys(r->err, -ENOMEM, "cannot build the index");
-	if (record->type == FORMAT_ZERO) {
-		index_put_zero(index, record->block, record->count);
-		return 0;
-	}
-	for (uint32_t i = 0; i < record->n; i++) {
-		place[i] = (struct index_place){.pos = at, .len = record->len[i]};
-		at += record_block_bytes(record->len[i]);
-	}
-	index_put_data(index, record->block, record->n, place);
+	log_index_record(r->log, record, pos);
 	return 0;
 }
 
