@@ -7,6 +7,7 @@
 #           check-fast   lint, unit and model tests, fuzz seeds; needs no root
 #           check-mount  the daemon on real FUSE mounts (root)
 #           check-crash  power cuts and kills
+#           check-real   real file systems over devices that stop or fail (root)
 #           check-vm     real libvirt, real QEMU guests (root)
 #           check-san    unit and model tests under ASan+UBSan, then TSan
 #           check-fresh  both README commands in a new Debian tree (root)
@@ -58,7 +59,7 @@ override LDFLAGS += -pthread $(SAN_$(D))
 # ---- rooms: sources, third-party libraries, and what each room stands on ----
 
 ROOMS := fs/util fs/store fs/base fs/disk fs/ctl fs/mount fs/daemon \
-	clone/xml clone/virt clone/state clone/plan clone/cmd
+	clone/xml clone/virt clone/state clone/plan clone/cmd tools
 src = $(sort $(wildcard $(1)/*.c))
 lib = $(O)/$(1)/room.a
 
@@ -74,6 +75,7 @@ ON_clone/virt := fs/util
 ON_clone/state := fs/util
 ON_clone/plan := clone/state clone/xml clone/virt fs/disk fs/base fs/store fs/ctl fs/util
 ON_clone/cmd := clone/plan $(ON_clone/plan)
+ON_tools := fs/disk fs/base fs/store fs/ctl fs/util
 
 PKG_fs/util := libxxhash
 PKG_fs/store := liblz4 jansson
@@ -86,6 +88,7 @@ PKG_clone/virt := libvirt
 PKG_clone/state := uuid jansson
 PKG_clone/plan := jansson
 PKG_clone/cmd := smartcols jansson
+PKG_tools := smartcols jansson
 
 pkg_of = $(sort $(foreach r,$(1),$(PKG_$(r))))
 # These goals build nothing here (or by a make of their own) and may run before
@@ -96,7 +99,8 @@ cflags_of = $(if $(call pkg_of,$(1)),$(shell $(PKG_CONFIG) --cflags $(call pkg_o
 libs_of = $(if $(call pkg_of,$(1)),$(shell $(PKG_CONFIG) --libs $(call pkg_of,$(1))))
 endif
 
-PROGRAMS := $(O)/lazyclonefs $(O)/lazyclone
+TOOLS := lazyclone-info lazyclone-fsck lazyclone-export
+PROGRAMS := $(O)/lazyclonefs $(O)/lazyclone $(TOOLS:%=$(O)/%)
 
 .PHONY: all deps install check check-fast check-unit check-mount check-crash check-vm check-san \
 	check-fresh check-install check-headers lint fuzz fuzz-seeds fuzz-build bench demo demo-clean \
@@ -129,6 +133,7 @@ $(1): $(O)/$(2:.c=.o) $(call lib,$(3)) $(foreach r,$(ON_$(3)),$(call lib,$(r)))
 endef
 $(eval $(call program,$(O)/lazyclonefs,fs/main.c,fs/daemon))
 $(eval $(call program,$(O)/lazyclone,clone/main.c,clone/cmd))
+$(foreach t,$(TOOLS),$(eval $(call program,$(O)/$(t),tools/$(t:lazyclone-%=%).c,tools)))
 $(O)/fs/main.o: fs/main.c
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  CC      $<")
@@ -142,7 +147,8 @@ $(O)/clone/main.o: clone/main.c
 
 UNIT_SRC := $(sort $(wildcard tests/unit/*/*/test-*.c))
 UNITS := $(UNIT_SRC:%.c=$(O)/%)
-MODEL_SRC := $(sort $(wildcard tests/model/*.c tests/crash/*.c))
+MODEL_SRC := $(filter-out $(wildcard tests/crash/tiny-*.c),\
+	$(sort $(wildcard tests/model/*.c tests/crash/*.c)))
 MODELS := $(MODEL_SRC:%.c=$(O)/%)
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz-*.c))
 FUZZERS := $(FUZZ_SRC:%.c=$(O)/%)
@@ -172,6 +178,31 @@ $(foreach t,$(UNIT_SRC),$(eval $(call test_program,$(t),$(call room_of_unit,$(t)
 # Model and crash programs drive the data plane through the disk room.
 $(foreach t,$(MODEL_SRC),$(eval $(call test_program,$(t),fs/disk)))
 
+# Programs in which an allocation can be made to fail (tests/lib/nomem.h).
+NOMEM_LDFLAGS := $(foreach f,malloc calloc realloc reallocarray posix_memalign strdup strndup \
+	asprintf,-Wl,--wrap=$(f))
+$(O)/tests/crash/faults $(O)/tiny/tests/crash/faults $(O)/tests/crash/store-faults: \
+	override LDFLAGS += $(NOMEM_LDFLAGS)
+
+# Programs of tests/crash and tests/real named tiny-*.c get a store whose segments are
+# so small that a few writes fill, empty and reuse them (SLOT_TINY in
+# fs/store/slot.h); some run with both.
+TINY_SRC := $(sort $(wildcard tests/crash/tiny-*.c tests/real/tiny-*.c)) tests/crash/stress.c \
+	tests/crash/faults.c tests/crash/damage.c
+TINIES := $(TINY_SRC:%.c=$(O)/tiny/%)
+TINY_PARTS := $(patsubst %.c,$(O)/tiny/%.o,$(call src,fs/store) $(TEST_HELPERS))
+
+$(O)/tiny/%.o: %.c
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  CC      $< (tiny)")
+	$(Q)$(CC) $(CFLAGS) -DSLOT_TINY -UNDEBUG $(call cflags_of,fs/store clone/xml fs/mount) -c -o $@ $<
+$(O)/tiny/parts.a: $(TINY_PARTS)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+$(TINIES): %: %.o $(O)/tiny/parts.a $(foreach r,fs/disk fs/base fs/util,$(call lib,$(r)))
+	$(if $(Q),@echo "  LINK    $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $< -Wl,--start-group $(filter %.a,$^) -Wl,--end-group \
+		$(call libs_of,fs/disk $(ON_fs/disk)) -lcmocka
+
 # A fuzz target names its room in its first lines: "room: fs/store".
 fuzz_room = $(shell sed -n 's/.*room: \([a-z/]*\).*/\1/p' $(1) | head -n 1)
 # Under D=fuzz (make fuzz) the fuzzer brings the main, else standalone.c does.
@@ -186,7 +217,7 @@ $(O)/$(1:.c=): $(O)/$(1:.c=.o) $(FUZZ_MAIN) $(O)/tests/helpers.a \
 endef
 $(foreach t,$(FUZZ_SRC),$(eval $(call fuzz_program,$(t),$(call fuzz_room,$(t)))))
 
-tests: $(UNITS) $(MODELS) $(FUZZERS)
+tests: $(UNITS) $(MODELS) $(TINIES) $(FUZZERS)
 
 check-unit: $(UNITS)
 	$(Q)tests/lib/run-programs '$(TEST)' $(UNITS)
@@ -216,14 +247,19 @@ install: all
 	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR)
 	install -m 755 $(O)/lazyclonefs $(DESTDIR)$(SBINDIR)/lazyclonefs
 	ln -sf lazyclonefs $(DESTDIR)$(SBINDIR)/mount.fuse.lazyclone
-	install -m 755 $(O)/lazyclone $(DESTDIR)$(BINDIR)/lazyclone
-	for page in $$(find fs clone -name '*.[1-8]'); do \
+	install -m 755 $(O)/lazyclone $(O)/lazyclone-export $(DESTDIR)$(BINDIR)
+	install -m 755 $(O)/lazyclone-info $(O)/lazyclone-fsck $(DESTDIR)$(SBINDIR)
+	for page in $$(find fs clone tools -name '*.[1-8]'); do \
 		section=$${page##*.}; \
 		install -d $(DESTDIR)$(MANDIR)/man$$section && \
 		install -m 644 $$page $(DESTDIR)$(MANDIR)/man$$section/ || exit 1; \
 	done
 	install -d $(DESTDIR)$(COMPLETIONDIR) $(DESTDIR)$(UNITDIR)
 	install -m 644 contrib/lazyclone.bash-completion $(DESTDIR)$(COMPLETIONDIR)/lazyclone
+	for tool in $(TOOLS); do \
+		install -m 644 contrib/lazyclone-tools.bash-completion \
+			$(DESTDIR)$(COMPLETIONDIR)/$$tool || exit 1; \
+	done
 	sed 's|@SBINDIR@|$(SBINDIR)|; s|@BINDIR@|$(BINDIR)|' contrib/lazyclone.service.in \
 		> $(DESTDIR)$(UNITDIR)/lazyclone.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/lazyclone.service

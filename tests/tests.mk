@@ -1,7 +1,7 @@
 # The test targets that need more than a program: included by ../Makefile.
 
 SUITES := lint check-unit check-golden check-model-short fuzz-seeds check-mount check-crash \
-	check-vm check-san check-install
+	check-real check-vm check-san check-install
 GUEST := $(BUILD)/guest
 # What a test script needs to know of this build.
 TEST_ENV = BUILD_BIN=$(abspath $(O)) GUEST=$(abspath $(GUEST))
@@ -30,11 +30,15 @@ check-model-short: $(RANDOM) $(THREADS)
 check-model: $(RANDOM)
 	$(Q)OPS=$(MODEL_OPS) $(RANDOM)
 
-check-threads: $(THREADS)
+# The kill loop's program without kills, for the thread sanitizer.
+STRESSES := $(O)/tests/crash/stress $(O)/tiny/tests/crash/stress
+
+check-threads: $(THREADS) $(STRESSES)
 	$(Q)$(THREADS)
+	$(Q)for program in $(STRESSES); do OPS=2000 "$$program" || exit 1; done
 
 # Power cuts, kills and failing calls; each program says its seed and counts.
-CRASHES := $(filter $(O)/tests/crash/%,$(MODELS))
+CRASHES := $(filter $(O)/tests/crash/%,$(MODELS)) $(filter $(O)/tiny/tests/crash/%,$(TINIES))
 
 check-crash: $(CRASHES)
 	$(Q)bad=0; for program in $(CRASHES); do \
@@ -60,9 +64,19 @@ guest:
 
 # Makes clones without libvirt.
 $(eval $(call program,$(O)/tests/mount/mkclone,tests/mount/mkclone.c,fs/daemon))
+# Stamps every sector of mounted disks (tests/mount/kill.bats).
+$(eval $(call test_program,tests/mount/stamper.c,fs/disk))
 
-check-mount: $(O)/lazyclonefs $(O)/tests/mount/mkclone
+check-mount: $(O)/lazyclonefs $(TOOLS:%=$(O)/%) $(O)/tests/mount/mkclone \
+		$(O)/tests/mount/stamper
 	$(Q)$(TEST_ENV) tests/mount/run '$(TEST)'
+
+# Replays the log of a device's writes.
+$(eval $(call test_program,tests/real/blocklog.c,fs/util))
+
+check-real: $(O)/lazyclonefs $(O)/tests/real/blocklog $(O)/tiny/tests/real/tiny-device \
+		$(O)/tests/mount/mkclone $(O)/tests/crash/stress guest
+	$(Q)$(TEST_ENV) tests/real/run '$(TEST)'
 
 # Stops a program at its Nth call that changes something (tests/vm/kill-steps.bats).
 $(O)/tests/preload/stopat.so: tests/preload/stopat.c
@@ -90,5 +104,9 @@ demo-clean:
 check-fresh:
 	$(Q)tests/fresh/run
 
-bench: all guest
+# The store without a daemon: tests/bench/NAME.c.
+BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
+$(foreach t,$(BENCH_SRC),$(eval $(call test_program,$(t),fs/disk)))
+
+bench: all guest $(BENCH_SRC:%.c=$(O)/%) $(O)/tests/mount/mkclone
 	$(Q)$(TEST_ENV) BENCH_OUT=$(abspath $(BUILD))/bench.json tests/bench/run

@@ -7,6 +7,7 @@
 
 #include "clone/cmd/output.h"
 #include "clone/cmd/verb.h"
+#include "clone/plan/quota.h"
 #include "fs/util/size.h"
 
 #define ARG(member) offsetof(struct args, member)
@@ -18,6 +19,8 @@ static const struct cli_option options[] = {
 	{0, "all-or-none", NULL, "with --count: remove the others if one fails", ARG(all_or_none)},
 	{0, "disk-only", "IMAGE", "a disk of this image, without a domain; prints its path",
 		ARG(disk_only)},
+	{0, "snapshot", "NAME", "of a clone: that snapshot of it, also while it runs", ARG(snapshot)},
+	{0, "quota", "SIZE", "what each clone may take of the store, such as 10G", ARG(quota)},
 	{0, "start", NULL, "start the clones", ARG(start)},
 	{0, "dry-run", NULL, "say what would be made, make nothing", ARG(dry_run)},
 	{0, "print-xml", NULL, "print the clone's domain XML, make nothing", ARG(print_xml)},
@@ -49,6 +52,8 @@ static int take_words(const struct cmd *cmd, struct clone_options *how, struct e
 		return usage(cmd, err, "--disk-only needs a NAME");
 	if (how->disk_only && (how->start || how->print_xml))
 		return usage(cmd, err, "--disk-only makes no domain to start or to print");
+	if (how->disk_only && how->snapshot)
+		return usage(cmd, err, "--disk-only and --snapshot exclude each other");
 	if (how->start && (how->dry_run || how->print_xml))
 		return usage(cmd, err, "--start and making nothing exclude each other");
 	return 0;
@@ -64,6 +69,7 @@ static int take_options(const struct cmd *cmd, struct clone_options *how, struct
 		.source = args->original,
 		.disk_only = args->disk_only,
 		.name = args->name,
+		.snapshot = args->snapshot,
 		.all_or_none = args->all_or_none,
 		.start = args->start,
 		.dry_run = args->dry_run,
@@ -71,6 +77,8 @@ static int take_options(const struct cmd *cmd, struct clone_options *how, struct
 	};
 	if (args->count)
 		rc = cli_number("--count", args->count, 1, CLONE_COUNT_MAX, &count, err);
+	if (!rc && args->quota)
+		rc = quota_parse("--quota", args->quota, &how->quota_bytes, err);
 	if (rc)
 		return cmd_usage(cmd, rc, err);
 	how->count = (uint32_t)count;
@@ -228,14 +236,16 @@ static int run_clone(struct cmd *cmd, struct err *err)
 
 const struct verb verb_clone = {
 	.name = "clone",
-	.summary = "clone a shut-off domain, or one disk image",
+	.summary = "clone a shut-off domain, a snapshot of a clone, or one disk image",
 	.usage = (const char *const[]){
 		"[OPTION...] SOURCE [NAME]", "[OPTION...] --disk-only IMAGE NAME", NULL},
 	.detail = (const char *const[]){
 		"Without NAME the clone is called SOURCE-clone1 (the first free number). A clone",
 		"is whole or not there at all; with --count the whole ones stay and the exit",
 		"status is 8 if some failed. The original must be shut off, and cannot be started",
-		"as long as a clone needs its images.",
+		"as long as a clone needs its images. A clone can be cloned in its turn: shut off, as",
+		"it is; or, also while it runs, a snapshot of it. It goes on as before and can be",
+		"started, changed, reset and removed.",
 		NULL},
 	.options = options,
 	.max_words = 2,

@@ -27,8 +27,9 @@ const struct cli_option global_options[] = {
 };
 
 const struct verb *const verbs[] = {
-	&verb_clone, &verb_list, &verb_info, &verb_rm, &verb_hydrate, &verb_mount, &verb_umount,
-	&verb_status, &verb_doctor, &verb_version, &verb_help, NULL,
+	&verb_clone, &verb_list, &verb_info, &verb_snapshot, &verb_reset, &verb_rm, &verb_hydrate,
+	&verb_quota, &verb_check, &verb_mount, &verb_umount, &verb_status, &verb_doctor,
+	&verb_version, &verb_help, NULL,
 };
 
 const struct verb *verb_find(const char *name)
@@ -138,6 +139,14 @@ static int finish_output(struct err *err)
 	return err_sys(err, errno ? -errno : -EIO, "writing the result");
 }
 
+static int exit_status(const struct cmd *cmd, int rc)
+{
+	if (!rc)
+		return cmd->status;
+	return cmd->verb && cmd->verb->status_of ? cmd->verb->status_of(rc)
+						 : (int)err_exit_status(rc);
+}
+
 int cmd_run(int argc, char **argv)
 {
 	struct cmd cmd = {.verb = NULL};
@@ -154,5 +163,5 @@ int cmd_run(int argc, char **argv)
 		fflush(stdout);
 	if (rc)
 		output_error(&err, cmd.args.json);
-	return (int)err_exit_status(rc);
+	return exit_status(&cmd, rc);
 }

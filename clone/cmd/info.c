@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The verb `info`: everything about one clone. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "clone/cmd/output.h"
 #include "clone/cmd/verb.h"
 #include "clone/plan/inventory.h"
+#include "fs/util/cleanup.h"
 #include "fs/util/size.h"
 
 static void print_field(const char *name, const char *text)
@@ -16,7 +18,8 @@ static void print_field(const char *name, const char *text)
 
 static void print_clone(const json_t *clone)
 {
-	char created[SIZE_TEXT], size[SIZE_TEXT], delta[SIZE_TEXT];
+	char created[SIZE_TEXT], size[SIZE_TEXT], delta[SIZE_TEXT], quota[SIZE_TEXT];
+	char depth[SIZE_TEXT];
 
 	print_field("name", member_text(clone, "name", "?"));
 	print_field("domain", member_text(clone, "domain", NULL));
@@ -27,6 +30,11 @@ static void print_clone(const json_t *clone)
 	print_field("created", date_format((int64_t)member_number(clone, "created"), created));
 	print_field("size", size_format(member_number(clone, "size_bytes"), size));
 	print_field("delta", size_format(member_number(clone, "delta_bytes"), delta));
+	if (member_number(clone, "quota_bytes"))
+		print_field("quota", size_format(member_number(clone, "quota_bytes"), quota));
+	snprintf(depth, sizeof(depth), "%" PRIu64 " of %d", member_number(clone, "depth"),
+		INVENTORY_DEPTH_MAX);
+	print_field("layers", member_number(clone, "depth") ? depth : NULL);
 	print_field("hydrate", member_text(clone, "hydrate", NULL));
 }
 
@@ -51,6 +59,51 @@ static int print_disks(const json_t *disks)
 		{"DELTA", true}, {"USE", false}, {"PATH", false}, {"BASE", false}, {NULL, false}};
 
 	return output_table_of(columns, disks, add_line);
+}
+
+/* "a, b, c"; caller frees. NULL: nobody. */
+static char *join_names(const json_t *names)
+{
+	AUTO_FREE char *text = NULL;
+	const json_t *name;
+	size_t i;
+
+	json_array_foreach(names, i, name) {
+		char *longer;
+
+		if (asprintf(&longer, "%s%s%s", text ? text : "", text ? ", " : "",
+			    json_string_value(name)) < 0)
+			return NULL;
+		free(text);
+		text = longer;
+	}
+	return steal_ptr(&text);
+}
+
+static int add_layer(struct output_table *table, const json_t *layer)
+{
+	AUTO_FREE char *users = join_names(json_object_get(layer, "needed_by"));
+	char size[SIZE_TEXT];
+	const char *const cells[] = {
+		member_text(layer, "target", "?"),
+		member_text(layer, "id", "?"),
+		size_format(member_number(layer, "bytes"), size),
+		member_text(layer, "snapshot", "-"),
+		users,
+	};
+
+	return output_table_line(table, cells);
+}
+
+static int print_layers(const json_t *layers)
+{
+	static const struct output_column columns[] = {{"DISK", false}, {"LAYER", false},
+		{"TAKES", true}, {"SNAPSHOT", false}, {"ALSO NEEDED BY", false}, {NULL, false}};
+
+	if (!json_array_size(layers))
+		return 0;
+	putchar('\n');
+	return output_table_of(columns, layers, add_layer);
 }
 
 static void print_trouble(const json_t *clone)
@@ -88,6 +141,12 @@ static int run_info(struct cmd *cmd, struct err *err)
 	print_clone(clone);
 	putchar('\n');
 	rc = print_disks(json_object_get(clone, "disks"));
+	if (!rc)
+		rc = print_layers(json_object_get(clone, "layers"));
+	if (!rc && json_array_size(json_object_get(clone, "snapshots"))) {
+		putchar('\n');
+		rc = cmd_print_snapshots(json_object_get(clone, "snapshots"));
+	}
 	print_trouble(clone);
 	json_decref(clone);
 	return rc ? err_sys(err, rc, "printing the table") : 0;

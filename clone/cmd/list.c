@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The verb `list`: a line per clone. */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "clone/cmd/output.h"
@@ -44,14 +45,23 @@ static const char *source_of(const json_t *clone)
 	return member_text(clone, "source", member_text(disk, "base", "-"));
 }
 
+static const char *number_format(uint64_t number, char text[static SIZE_TEXT])
+{
+	snprintf(text, SIZE_TEXT, "%" PRIu64, number);
+	return text;
+}
+
 static int add_line(struct output_table *table, const json_t *clone)
 {
 	char size[SIZE_TEXT], delta[SIZE_TEXT], created[SIZE_TEXT], state[STATE_TEXT];
+	char depth[SIZE_TEXT], snapshots[SIZE_TEXT];
 	const char *const cells[] = {
 		member_text(clone, "name", "?"),
 		state_of(clone, state),
 		size_format(member_number(clone, "size_bytes"), size),
 		size_format(member_number(clone, "delta_bytes"), delta),
+		number_format(member_number(clone, "depth"), depth),
+		number_format(json_array_size(json_object_get(clone, "snapshots")), snapshots),
 		date_format((int64_t)member_number(clone, "created"), created),
 		source_of(clone),
 	};
@@ -62,8 +72,8 @@ static int add_line(struct output_table *table, const json_t *clone)
 static int print_table(const json_t *clones)
 {
 	static const struct output_column columns[] = {{"NAME", false}, {"STATE", false},
-		{"SIZE", true}, {"DELTA", true}, {"CREATED", false}, {"SOURCE", false},
-		{NULL, false}};
+		{"SIZE", true}, {"DELTA", true}, {"LAYERS", true}, {"SNAPSHOTS", true},
+		{"CREATED", false}, {"SOURCE", false}, {NULL, false}};
 
 	return output_table_of(columns, clones, add_line);
 }

@@ -16,8 +16,8 @@ struct args {
 	const char *connect, *store;
 	bool quiet, verbose, json, help, version;
 
-	const char *original, *name, *disk_only, *count, *to;
-	bool start, dry_run, print_xml, all_or_none, force;
+	const char *original, *name, *disk_only, *count, *to, *snapshot, *quota, *delete;
+	bool start, dry_run, print_xml, all_or_none, force, quiesce, list, to_base;
 };
 
 /* One run of the program. */
@@ -27,6 +27,7 @@ struct cmd {
 	int n_words;
 	char **words; /* after the verb */
 	struct session *session; /* opened on first need */
+	int status; /* what a verb that did its work exits with, if not 0 */
 };
 
 #define WORDS_ANY 0x7fffffff
@@ -40,13 +41,15 @@ struct verb {
 	int min_words, max_words;
 	const char *missing; /* the word that is missing below min_words */
 	int (*run)(struct cmd *cmd, struct err *err); /* 0 or -errno */
+	int (*status_of)(int rc); /* exit status of a -errno; NULL: err_exit_status() */
 };
 
 extern const struct cli_option global_options[];
 extern const struct cli_option no_options[];
 
-extern const struct verb verb_clone, verb_list, verb_info, verb_rm, verb_hydrate, verb_mount,
-	verb_umount, verb_status, verb_doctor, verb_version, verb_help;
+extern const struct verb verb_clone, verb_list, verb_info, verb_rm, verb_hydrate, verb_snapshot,
+	verb_reset, verb_quota, verb_check, verb_mount, verb_umount, verb_status, verb_doctor,
+	verb_version, verb_help;
 extern const struct verb *const verbs[]; /* ends with NULL */
 
 const struct verb *verb_find(const char *name); /* NULL: unknown */
@@ -56,6 +59,9 @@ int cmd_session(struct cmd *cmd, struct session **ret_session, struct err *err);
 
 /* Wrong usage of this verb: err says what, this adds where to read on. Returns code. */
 int cmd_usage(const struct cmd *cmd, int code, struct err *err);
+
+/* The table of a clone's snapshots (verb snapshot, verb info). */
+int cmd_print_snapshots(const json_t *snapshots);
 
 /* For a verb that takes several names: try each one, go on after a failure
  * (printed at once), and say -EREMOTEIO if some were done, else the first

@@ -62,6 +62,8 @@ void clone_results_free(struct clone_result *results, uint32_t count)
 
 static int find_origin(struct run *run, struct err *err)
 {
+	const struct origin_use use = {
+		.snapshot = run->options->snapshot, .look = makes_nothing(run->options)};
 	int rc;
 
 	if (run->options->disk_only)
@@ -69,7 +71,8 @@ static int find_origin(struct run *run, struct err *err)
 	rc = session_need_virt(run->session, &run->virt, err);
 	if (rc < 0)
 		return rc;
-	return origin_of_domain(run->session, run->virt, run->options->source, &run->origin, err);
+	return origin_of_domain(
+		run->session, run->virt, run->options->source, &use, &run->origin, err);
 }
 
 /* Store and daemon are started only when something is going to be made. */
@@ -86,7 +89,9 @@ static int find_store(struct run *run, struct err *err)
 	rc = session_need_store(run->session, true, &run->store, err);
 	if (rc == 0)
 		rc = session_need_daemon(run->session, true, &run->ctl, err);
-	return rc == 0 ? origin_hold(run->origin, run->ctl, err) : rc;
+	return rc == 0
+		? origin_hold(run->origin, run->ctl, session_mountpoint(run->session), err)
+		: rc;
 }
 
 static int begin_journal(struct run *run, struct err *err)
@@ -139,8 +144,8 @@ static int compose_name(const struct clone_options *options, uint32_t i, char **
 		return err_sys(err, -ENOMEM, "clone %s", options->name);
 	if (!store_name_valid(name)) {
 		err_set(err, -EINVAL, "'%s' cannot be the name of a clone", name);
-		err_hint(err, "a name has 1 to %d bytes, no '/', no control character, and does not "
-			"begin with a dot", STORE_NAME_MAX);
+		err_hint(err, "a name has 1 to %d bytes of UTF-8, no '/', no control character, "
+			"and does not begin with a dot", STORE_NAME_MAX);
 		return -EINVAL;
 	}
 	*ret_name = steal_ptr(&name);
@@ -158,6 +163,8 @@ static int check_options(const struct clone_options *options, struct err *err)
 		return err_set(err, -EINVAL, "either a domain or an image is cloned");
 	if (!options->name && options->disk_only)
 		return err_set(err, -EINVAL, "a disk without a domain needs a name");
+	if (options->snapshot && options->disk_only)
+		return err_set(err, -EINVAL, "an image has no snapshots of lazyclone");
 	return options->name ? compose_name(options, options->count, &longest, err) : 0;
 }
 
@@ -271,6 +278,7 @@ static int plan_and_make(struct run *run, char *name, struct clone_result *resul
 		.journal = run->journal,
 		.store_path = session_store_path(run->session),
 		.mountpoint = session_mountpoint(run->session),
+		.quota_bytes = run->options->quota_bytes,
 		.lock_fd = -1,
 	};
 	int rc = making_plan(&making, name, run->census, err);

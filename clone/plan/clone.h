@@ -3,7 +3,8 @@
  *
  * One clone, step by step; the journal names a thing before it is made:
  *
- *	1 hold the bases (daemon: locks and lease)   ends with the connection
+ *	1 hold the bases (daemon: locks and lease)   ends with the connection;
+ *	  of a source that is a clone, what it wrote is frozen (stacked.h)
  *	2 stage: deltas, manifest, record, pristine NVRAM, all durable
  *	3 commit the stage: the clone is in the store
  *	4 attach: its disks are on the mount
@@ -32,6 +33,8 @@ struct clone_options {
 	const char *disk_only; /* image path instead of a domain */
 	const char *name;      /* NULL: SOURCE-cloneN, first free */
 	uint32_t count;        /* 1: one clone called name; more: NAME1 ... NAMEN */
+	const char *snapshot; /* of a source that is a clone: clone that instant; or NULL */
+	uint64_t quota_bytes; /* of each; 0: none */
 	bool all_or_none;
 	bool start;
 	bool dry_run;   /* make nothing; results say what would be made */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "clone/plan/family.h"
 #include "clone/plan/view.h"
 #include "clone/state/record.h"
 #include "clone/xml/domain.h"
@@ -61,10 +62,10 @@ static json_t *disk_object(const struct view *view, const struct manifest *m,
 		return NULL;
 	delta = served ? json_integer_value(json_object_get(served, "log_bytes"))
 		       : (json_int_t)log_bytes(dirfd, &disk->log);
-	return json_pack("{s:o, s:o, s:o, s:I, s:I, s:b, s:o}", "target",
+	return json_pack("{s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:o}", "target",
 		text_or_null(disk->target), "path", text_or_null(path), "base",
 		text_or_null(disk->base_path), "size_bytes", (json_int_t)disk->size_bytes,
-		"delta_bytes", delta, "open",
+		"delta_bytes", delta, "depth", (int)disk->n_layers, "open",
 		json_integer_value(json_object_get(served, "opens")) > 0, "error",
 		text_or_null(json_string_value(json_object_get(served, "error"))));
 }
@@ -190,14 +191,47 @@ static int set_damage(json_t *clone, const struct err *why)
 	return rc ? -ENOMEM : 0;
 }
 
+/* Of its manifest the store's own checker knows more. */
+static int set_manifest_damage(json_t *clone, const struct view *view, const char *name,
+	const struct err *why)
+{
+	int rc = set_damage(clone, why);
+	json_t *hint = json_sprintf("see what can be saved of %s: lazyclone umount; "
+		"lazyclone-fsck %s %s", name, store_path(view->store), name);
+
+	return rc || json_object_set_new(clone, "hint", hint) ? -ENOMEM : 0;
+}
+
 /* ---- clones ---- */
 
 static json_t *empty_clone(const char *name)
 {
-	return json_pack("{s:o, s:n, s:i, s:n, s:n, s:n, s:n, s:s, s:n, s:i, s:i, s:n, s:n, s:[]}",
+	return json_pack("{s:o, s:n, s:i, s:n, s:n, s:n, s:n, s:s, s:n, s:i, s:i, s:i, s:i, s:[], "
+			 "s:n, s:n, s:[]}",
 		"name", text_or_null(name), "id", "created", 0, "uuid", "uri", "source", "domain",
-		"state", "unknown", "hydrate", "size_bytes", 0, "delta_bytes", 0, "error", "hint",
-		"disks");
+		"state", "unknown", "hydrate", "size_bytes", 0, "delta_bytes", 0, "quota_bytes", 0,
+		"depth", 0, "snapshots", "error", "hint", "disks");
+}
+
+static json_t *snapshots_array(const struct manifest *m)
+{
+	json_t *array = json_array();
+
+	for (uint32_t i = 0; i < m->n_snapshots; i++)
+		json_array_append_new(array, json_pack("{s:o, s:I}", "name",
+			text_or_null(m->snapshots[i].name), "created",
+			(json_int_t)m->snapshots[i].created_sec));
+	return array;
+}
+
+static uint32_t depth_of(const struct manifest *m)
+{
+	uint32_t depth = 0;
+
+	for (uint32_t i = 0; i < m->n_disks; i++)
+		if (m->disks[i].n_layers > depth)
+			depth = m->disks[i].n_layers;
+	return depth;
 }
 
 static int set_manifest(json_t *clone, const struct manifest *m)
@@ -208,6 +242,10 @@ static int set_manifest(json_t *clone, const struct manifest *m)
 	id_format(&m->id, id);
 	rc = json_object_set_new(clone, "id", json_string(id));
 	rc |= json_object_set_new(clone, "created", json_integer(m->created_sec));
+	rc |= json_object_set_new(
+		clone, "quota_bytes", json_integer((json_int_t)m->quota_bytes));
+	rc |= json_object_set_new(clone, "depth", json_integer(depth_of(m)));
+	rc |= json_object_set_new(clone, "snapshots", snapshots_array(m));
 	return rc ? -ENOMEM : 0;
 }
 
@@ -245,7 +283,7 @@ static int clone_object(const struct view *view, const char *name, json_t **ret_
 		return rc;
 	clone = empty_clone(name);
 	if (rc) {
-		rc = set_damage(clone, &why);
+		rc = set_manifest_damage(clone, view, name, &why);
 	} else {
 		rc = fill_clone(clone, view, m);
 		manifest_free(m);
@@ -345,6 +383,8 @@ int inventory_info(struct session *session, const char *clone, json_t **ret_clon
 		rc = clone_object(&view, clone, ret_clone);
 	if (rc == -ENOENT)
 		rc = find_by_domain(&view, clone, ret_clone, err);
+	if (rc == 0)
+		rc = family_add_layers(view.store, *ret_clone);
 	if (rc == -ENOENT) {
 		err_set(err, rc, "clone %s: not found in %s", clone, session_store_path(session));
 		err_hint(err, "lazyclone list");

@@ -10,7 +10,10 @@
 #include <jansson.h>
 
 #include "clone/plan/session.h"
+#include "fs/store/store.h"
 #include "fs/util/err.h"
+
+#define INVENTORY_DEPTH_MAX STORE_LAYERS_MAX
 
 /* Array, sorted by name:
  *	{"name", "id", "created": SEC,
@@ -25,13 +28,20 @@
  *	     "damaged"     its manifest or record cannot be read: "error" says why
  *	     "unknown"     libvirt, or the connection it belongs to, cannot be asked
  *	 "hydrate": null | "copying" | "copied" | "defined",
- *	 "size_bytes", "delta_bytes" (taken in the store),
+ *	 "size_bytes", "delta_bytes" (taken in the store, layers not counted),
+ *	 "quota_bytes": of delta_bytes | 0, none,
+ *	 "depth": layers that reads go through, of its deepest disk,
+ *	 "snapshots": [{"name", "created": SEC}], oldest first,
  *	 "error": TEXT | null, "hint": the way out | null,
- *	 "disks": [{"target", "path", "base", "size_bytes", "delta_bytes", "open": BOOL,
- *	     "error": TEXT | null}]} */
+ *	 "disks": [{"target", "path", "base", "size_bytes", "delta_bytes", "depth",
+ *	     "open": BOOL, "error": TEXT | null}]} */
 int inventory_list(struct session *session, json_t **ret_clones, struct err *err);
 
-/* One element of it, by the clone's name, or its domain's name or UUID. -ENOENT. */
+/* One element of it, by the clone's name, or its domain's name or UUID. -ENOENT.
+ * With more to it:
+ *	"layers": [{"id", "target", "size_bytes" of the disk, "bytes" taken,
+ *	    "snapshot": TEXT | null, "needed_by": [NAMES of the other clones]}]
+ * the layers of its disks, newest first. */
 int inventory_info(struct session *session, const char *clone, json_t **ret_clone,
 	struct err *err);
 

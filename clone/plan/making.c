@@ -12,6 +12,7 @@
 #include "clone/plan/interrupt.h"
 #include "clone/plan/nvram.h"
 #include "clone/plan/ours.h"
+#include "clone/plan/stacked.h"
 #include "fs/ctl/ctl.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/clock.h"
@@ -65,6 +66,18 @@ static int plan_paths(struct making *making)
 	return 0;
 }
 
+static int plan_layers(struct store_disk *disk, const struct origin_disk *from)
+{
+	if (from->n_layers == 0)
+		return 0;
+	disk->layers = calloc(from->n_layers, sizeof(*disk->layers));
+	if (!disk->layers)
+		return -ENOMEM;
+	memcpy(disk->layers, from->layers, from->n_layers * sizeof(*disk->layers));
+	disk->n_layers = from->n_layers;
+	return 0;
+}
+
 static int plan_manifest(struct making *making)
 {
 	const struct origin *origin = making->origin;
@@ -77,7 +90,7 @@ static int plan_manifest(struct making *making)
 		if (!disk)
 			return -ENOMEM;
 		disk->size_bytes = round_up(from->size_bytes, SECTOR_BYTES);
-		disk->base_limit_bytes = from->size_bytes;
+		disk->base_limit_bytes = from->base_limit_bytes;
 		disk->base_path = strdup(from->path);
 		disk->base_format = strdup("raw");
 		disk->base_identity = strdup(from->identity);
@@ -86,7 +99,10 @@ static int plan_manifest(struct making *making)
 		disk->mode = DISK_MODE;
 		if (!disk->base_path || !disk->base_format || !disk->base_identity)
 			return -ENOMEM;
+		rc = plan_layers(disk, from);
 	}
+	if (rc == 0)
+		making->manifest->quota_bytes = making->quota_bytes;
 	return rc;
 }
 
@@ -108,7 +124,7 @@ static int plan_record_disks(struct making *making)
 
 		rc = copy_text(&disk->target, from->target);
 		if (rc == 0)
-			rc = copy_text(&disk->source, from->path);
+			rc = copy_text(&disk->source, from->source ? from->source : from->path);
 		if (rc == 0)
 			rc = copy_text(&disk->driver, from->driver);
 	}
@@ -214,6 +230,13 @@ static int add_lock(struct making *making, int dirfd, struct err *err)
 	return rc < 0 ? err_sys(err, rc, "cannot make the clone's lock") : 0;
 }
 
+static int keep_nvram(const struct origin *origin, int dirfd, struct err *err)
+{
+	if (origin->stacked)
+		return stacked_keep_nvram(origin, dirfd, err);
+	return nvram_keep(AT_FDCWD, origin->scanned->nvram, dirfd, RECORD_NVRAM, err);
+}
+
 static int add_files(struct making *making, struct err *err)
 {
 	int dirfd = store_stage_dirfd(making->stage);
@@ -222,7 +245,7 @@ static int add_files(struct making *making, struct err *err)
 	if (rc == 0)
 		rc = record_write_new(dirfd, making->record, err);
 	if (rc == 0 && making->nvram)
-		rc = nvram_keep(making->origin->scanned->nvram, dirfd, err);
+		rc = keep_nvram(making->origin, dirfd, err);
 	return rc < 0 ? rc : 0;
 }
 

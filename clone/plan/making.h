@@ -26,6 +26,7 @@ struct making {
 	struct journal *journal;
 	const char *store_path;
 	const char *mountpoint;
+	uint64_t quota_bytes; /* 0: none */
 
 	/* This clone's. */
 	char *name;

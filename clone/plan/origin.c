@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "clone/plan/place.h"
+#include "clone/plan/stacked.h"
 #include "fs/base/base.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/text.h"
@@ -23,10 +24,14 @@ void origin_free(struct origin *origin)
 		free(origin->disks[i].path);
 		free(origin->disks[i].driver);
 		free(origin->disks[i].identity);
+		free(origin->disks[i].source);
+		free(origin->disks[i].shown);
+		free(origin->disks[i].layers);
 	}
 	free(origin->disks);
 	xml_domain_free(origin->scanned);
 	virt_domain_clear(&origin->domain);
+	stacked_free(origin->stacked);
 	free(origin);
 }
 
@@ -53,12 +58,14 @@ static int check_saved_state(struct virt *virt, const struct virt_domain *domain
 	return 0;
 }
 
-static int check_state(struct virt *virt, const struct virt_domain *domain, struct err *err)
+static int check_state(struct virt *virt, const struct virt_domain *domain, bool is_clone,
+	struct err *err)
 {
 	if (domain->active) {
 		err_set(err, -EBUSY, "domain %s is running: its disks change while they would be read",
 			domain->name);
-		err_hint(err, "shut it down first: virsh shutdown %s", domain->name);
+		err_hint(err, "shut it down first: virsh shutdown %s%s", domain->name, is_clone
+			? " (or clone a snapshot of it: lazyclone snapshot, clone --snapshot)" : "");
 		return -EBUSY;
 	}
 	return check_saved_state(virt, domain, err);
@@ -73,8 +80,8 @@ static int no_image(const struct origin_disk *disk, int rc, struct err *err)
 	return -ESTALE;
 }
 
-/* A clone of a clone needs layers; read through the mount it would hang on
- * its own daemon. */
+/* A disk of a clone is shared as its layers (stacked.h); one that is read
+ * through the mount as a base would hang on its own daemon. */
 static int check_place(const struct origin_disk *disk, struct err *err)
 {
 	struct stat st;
@@ -111,6 +118,19 @@ static int add_disk(struct origin *origin, const char *target, const char *path,
 	return check_place(disk, err);
 }
 
+static int take_disk(struct origin *origin, const struct xml_disk *disk, struct err *err)
+{
+	int rc = 0;
+
+	if (origin->stacked)
+		rc = stacked_take_disk(
+			origin->stacked, disk, &origin->disks[origin->n_disks], err);
+	if (rc == 0)
+		return add_disk(origin, disk->target, disk->source, disk->driver, err);
+	origin->n_disks++;
+	return rc < 0 ? rc : 0;
+}
+
 static int take_disks(struct origin *origin, struct err *err)
 {
 	const struct xml_domain *scanned = origin->scanned;
@@ -123,7 +143,7 @@ static int take_disks(struct origin *origin, struct err *err)
 		const struct xml_disk *disk = &scanned->disks[i];
 
 		if (disk->cloned)
-			rc = add_disk(origin, disk->target, disk->source, disk->driver, err);
+			rc = take_disk(origin, disk, err);
 	}
 	if (rc == 0 && origin->n_disks == 0) {
 		rc = err_set(err, -EOPNOTSUPP, "it has no disk to clone");
@@ -145,10 +165,15 @@ static int check_reach(const struct virt *virt, const struct origin *origin, str
 	return -EACCES;
 }
 
-static int describe_domain(struct origin *origin, struct virt *virt, struct err *err)
+static int describe_domain(struct origin *origin, struct session *session, struct virt *virt,
+	const struct origin_use *use, struct err *err)
 {
-	int rc = check_state(virt, &origin->domain, err);
+	int rc = stacked_find(session, &origin->domain, use->snapshot, !use->look,
+		&origin->stacked, err);
 
+	/* Of a snapshot, what the machine does now is no matter. */
+	if (rc == 0 && !use->snapshot)
+		rc = check_state(virt, &origin->domain, origin->stacked, err);
 	if (rc == 0)
 		rc = virt_dac_owner(virt, &origin->dac_label, &origin->uid, &origin->gid, err);
 	if (rc == 0)
@@ -164,7 +189,7 @@ static int describe_domain(struct origin *origin, struct virt *virt, struct err 
 }
 
 int origin_of_domain(struct session *session, struct virt *virt, const char *name,
-	struct origin **ret_origin, struct err *err)
+	const struct origin_use *use, struct origin **ret_origin, struct err *err)
 {
 	struct origin *origin = calloc(1, sizeof(*origin));
 	int rc;
@@ -173,7 +198,7 @@ int origin_of_domain(struct session *session, struct virt *virt, const char *nam
 		return err_sys(err, -ENOMEM, "domain %s", name);
 	rc = virt_lookup(virt, name, &origin->domain, err);
 	if (rc == 0)
-		rc = describe_domain(origin, virt, err);
+		rc = describe_domain(origin, session, virt, use, err);
 	if (rc < 0) {
 		origin_free(origin);
 		return rc;
@@ -255,33 +280,50 @@ static int check_size(const struct origin_disk *disk, struct err *err)
 	return err_set(err, -EOPNOTSUPP, "disk %s: its image %s is empty", disk->target, disk->path);
 }
 
-int origin_hold(struct origin *origin, struct ctl *ctl, struct err *err)
+static int hold_disk(struct origin *origin, struct origin_disk *disk, struct ctl *ctl,
+	struct err *err)
+{
+	AUTO_FREE char *identity = NULL;
+	uint64_t size_bytes;
+	bool first = false;
+	int rc = ctl_hold(ctl, disk->path, disk->stacked ? disk->identity : NULL, &identity,
+		&size_bytes, &first, err);
+
+	if (rc < 0)
+		return rc;
+	origin->newly_held |= first;
+	if (disk->stacked)
+		return 0;
+	disk->identity = steal_ptr(&identity);
+	disk->size_bytes = disk->base_limit_bytes = size_bytes;
+	return check_size(disk, err);
+}
+
+int origin_hold(struct origin *origin, struct ctl *ctl, const char *mountpoint, struct err *err)
 {
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++) {
-		struct origin_disk *disk = &origin->disks[i];
-		bool first = false;
-
-		rc = ctl_hold(ctl, disk->path, NULL, &disk->identity, &disk->size_bytes, &first,
-			err);
-		if (rc == 0)
-			rc = check_size(disk, err);
-		origin->newly_held |= first;
-	}
+	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++)
+		rc = hold_disk(origin, &origin->disks[i], ctl, err);
+	if (rc == 0 && origin->stacked)
+		rc = stacked_share(origin->stacked, origin, ctl, mountpoint, err);
 	return rc;
+}
+
+static int look_at_disk(struct origin_disk *disk, struct err *err)
+{
+	int rc = base_identify(disk->path, &disk->identity, &disk->size_bytes, err);
+
+	disk->base_limit_bytes = disk->size_bytes;
+	return rc == 0 ? check_size(disk, err) : rc;
 }
 
 int origin_look(struct origin *origin, struct err *err)
 {
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++) {
-		struct origin_disk *disk = &origin->disks[i];
-
-		rc = base_identify(disk->path, &disk->identity, &disk->size_bytes, err);
-		if (rc == 0)
-			rc = check_size(disk, err);
-	}
-	return rc;
+	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++)
+		if (!origin->disks[i].stacked)
+			rc = look_at_disk(&origin->disks[i], err);
+	return rc == 0 && origin->stacked ? stacked_look(origin->stacked, origin, err) : rc;
 }

@@ -11,6 +11,7 @@
 #include "clone/virt/virt.h"
 #include "clone/xml/domain.h"
 #include "fs/ctl/ctl.h"
+#include "fs/store/store.h"
 #include "fs/util/err.h"
 
 /* Target of the disk that is made without a domain: MOUNT/NAME/disk.raw. */
@@ -19,11 +20,20 @@
 /* One image that gets a delta. */
 struct origin_disk {
 	char *target;
-	char *path;
-	char *driver; /* <driver> element as text, or NULL */
-	char *identity;
+	char *path;     /* of the base */
+	char *driver;   /* <driver> element as text, or NULL */
+	char *identity; /* of the base */
 	uint64_t size_bytes;
+	uint64_t base_limit_bytes; /* the base owns nothing at or above this */
+	/* A disk of a clone (stacked.h): what lies between it and its base. */
+	bool stacked;
+	char *source; /* the image that its own source had */
+	char *shown;  /* the file on the mount */
+	uint32_t n_layers;
+	struct store_layer *layers; /* newest first */
 };
+
+struct stacked;
 
 struct origin {
 	struct virt_domain domain;  /* name NULL: a lone image */
@@ -35,18 +45,27 @@ struct origin {
 	gid_t gid;
 	bool dac_label; /* libvirt labels disks, and must be told not to */
 	bool newly_held; /* an image that could be written until now */
+	struct stacked *stacked; /* the source is a clone; NULL: it is not */
+};
+
+/* How it is going to be used. */
+struct origin_use {
+	const char *snapshot; /* of a clone: not as it is now, so that it may run; or NULL */
+	bool look; /* nothing is going to be made */
 };
 
 /* Refused: what runs, has saved state, snapshots or jobs, lies on a lazyclone
- * mount, or has parts that are not understood (clone/xml). */
+ * mount and is no clone of this store, or has parts that are not understood
+ * (clone/xml). */
 int origin_of_domain(struct session *session, struct virt *virt, const char *name,
-	struct origin **ret_origin, struct err *err);
+	const struct origin_use *use, struct origin **ret_origin, struct err *err);
 int origin_of_image(struct session *session, const char *path, struct origin **ret_origin,
 	struct err *err);
 void origin_free(struct origin *origin); /* NULL allowed */
 
-/* Let the daemon hold each base, and learn its identity and size. */
-int origin_hold(struct origin *origin, struct ctl *ctl, struct err *err);
+/* Let the daemon hold each base, and learn its identity and size. What a clone
+ * wrote is frozen into a layer. */
+int origin_hold(struct origin *origin, struct ctl *ctl, const char *mountpoint, struct err *err);
 
 /* The same without a daemon, and without holding: for a dry run. */
 int origin_look(struct origin *origin, struct err *err);

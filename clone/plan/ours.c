@@ -98,6 +98,79 @@ int ours_refresh(struct ours *ours, struct err *err)
 	return ours->hydrated ? 0 : check_provenance(ours, err);
 }
 
+static int read_manifest(struct store *store, const char *name, struct manifest **ret_manifest,
+	struct err *err)
+{
+	int rc = store_manifest_read(store, name, ret_manifest, err);
+
+	if (rc == -EUCLEAN)
+		err_hint(err, "see what can be saved: lazyclone umount; lazyclone-fsck %s %s",
+			store_path(store), name);
+	return rc;
+}
+
+int ours_reread(struct ours *ours, struct err *err)
+{
+	struct manifest *manifest;
+	int rc = read_manifest(ours->store, ours->manifest->name, &manifest, err);
+
+	if (rc < 0)
+		return rc;
+	if (!id_equal(&manifest->id, &ours->manifest->id)) {
+		manifest_free(manifest);
+		return err_set(err, -ENOENT, "clone %s: removed just now", ours->manifest->name);
+	}
+	manifest_free(ours->manifest);
+	ours->manifest = manifest;
+	return 0;
+}
+
+bool ours_has_nvram(const struct ours *ours)
+{
+	struct xml_domain *survey;
+	bool same;
+
+	if (!ours->record->nvram || !ours->domain.xml ||
+		xml_survey(ours->domain.xml, &survey, NULL) < 0)
+		return false;
+	same = survey->nvram && strcmp(survey->nvram, ours->record->nvram) == 0;
+	xml_domain_free(survey);
+	return same;
+}
+
+int ours_check_usable(const struct ours *ours, struct err *err)
+{
+	const char *name = ours->manifest->name;
+
+	if (ours->hydrated || ours->record->phase == RECORD_DEFINED) {
+		err_set(err, -EBUSY, "clone %s is hydrated: it is on full images already", name);
+		err_hint(err, "let hydrate drop the delta: lazyclone hydrate %s", name);
+		return -EBUSY;
+	}
+	if (ours->virt && !ours->domain.name) {
+		err_set(err, -ENOENT, "clone %s: its domain is gone", name);
+		err_hint(err, "remove what is left of it: lazyclone rm %s", name);
+		return -ENOENT;
+	}
+	return 0;
+}
+
+int ours_power_off(struct ours *ours, bool force, struct err *err)
+{
+	int rc;
+
+	if (!ours->domain.active)
+		return 0;
+	if (!force) {
+		err_set(err, -EBUSY, "clone %s is running", ours->manifest->name);
+		err_hint(err, "shut it down first (virsh shutdown %s), or power it off with --force",
+			ours->domain.name);
+		return -EBUSY;
+	}
+	rc = virt_destroy(ours->virt, ours->record->uuid, err);
+	return rc == 0 ? ours_refresh(ours, err) : rc;
+}
+
 /* Is dirfd still what is found under the clone's name? */
 static bool still_there(const struct ours *ours, const char *name)
 {
@@ -147,7 +220,7 @@ static int open_clone(struct session *session, const char *name, bool take, stru
 	ours->dirfd = rc;
 	rc = take ? lock_clone(ours, name, err) : 0;
 	if (rc == 0)
-		rc = store_manifest_read(ours->store, name, &ours->manifest, err);
+		rc = read_manifest(ours->store, name, &ours->manifest, err);
 	if (rc == 0)
 		rc = record_read(ours->dirfd, &ours->record, err);
 	return rc;
@@ -253,9 +326,24 @@ int ours_find(struct session *session, const char *clone, struct ours *ret_ours,
 	return find(session, clone, false, ret_ours, err);
 }
 
-int ours_take(struct session *session, const char *clone, struct ours *ret_ours, struct err *err)
+int ours_hold(struct session *session, const char *clone, struct ours *ret_ours, struct err *err)
 {
 	return find(session, clone, true, ret_ours, err);
+}
+
+int ours_take(struct session *session, const char *clone, struct ours *ret_ours, struct err *err)
+{
+	struct ours ours;
+	int rc = ours_hold(session, clone, &ours, err);
+
+	if (rc < 0)
+		return rc;
+	rc = session_none_pending(session, &ours.manifest->id, err);
+	if (rc < 0)
+		ours_clear(&ours);
+	else
+		*ret_ours = ours;
+	return rc;
 }
 
 int ours_hide(const struct ours *ours, struct ctl *ctl, struct err *err)

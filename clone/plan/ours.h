@@ -35,13 +35,27 @@ struct ours {
  * is not ours. *ret_ours needs ours_clear only after success.
  *
  * ours_find only looks. ours_take is for who is going to change it: -EBUSY
- * while another command holds it. */
+ * while another command holds it, or a killed reset of it is not settled.
+ * ours_hold: for who settles that, or lets it be. */
 int ours_find(struct session *session, const char *clone, struct ours *ret_ours, struct err *err);
 int ours_take(struct session *session, const char *clone, struct ours *ret_ours, struct err *err);
+int ours_hold(struct session *session, const char *clone, struct ours *ret_ours, struct err *err);
 void ours_clear(struct ours *ours);
 
 /* Look at the domain again. */
 int ours_refresh(struct ours *ours, struct err *err);
+
+/* Read the manifest again: the daemon has changed it. */
+int ours_reread(struct ours *ours, struct err *err);
+
+/* Has the domain the NVRAM file that was made for it? */
+bool ours_has_nvram(const struct ours *ours);
+
+/* Hydrated, or without its domain: refused, in these words. */
+int ours_check_usable(const struct ours *ours, struct err *err);
+
+/* A running domain is -EBUSY, or powered off with force. */
+int ours_power_off(struct ours *ours, bool force, struct err *err);
 
 /* Held as long as a command changes the clone; made with it, so that removing
  * one from a full file system needs no room. */

@@ -4,19 +4,22 @@
  * A clone whose domain is defined is whole: it was killed between the
  * definition and "done". It is kept, since its user may have
  * begun to use it. Members of a group (--all-or-none) are undone together.
+ * A reset is finished if its disks were reset, and else undone.
  */
 #include "clone/plan/session.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "clone/plan/reset.h"
 #include "clone/plan/undo.h"
 #include "clone/state/journal.h"
 #include "clone/virt/virt.h"
 #include "fs/store/store.h"
 #include "fs/util/cleanup.h"
 
-/* Journals held open at the same time, so that none is met twice. */
+/* Journals held open at the same time. */
 #define ORPHANS_MAX 4096
 
 static bool has_group(const struct journal *journal, uint32_t from)
@@ -85,6 +88,8 @@ static int settle(struct session *session, const struct journal *journal, struct
 
 	if (from == journal_count(journal))
 		return 0;
+	if (journal_entry(journal, from)->kind == JOURNAL_RESET)
+		return reset_settle(session, journal, from, err);
 	rc = is_whole(session, journal, from, err);
 	if (rc > 0)
 		session_notice(session, "finished the clone %s that a killed run left", name);
@@ -96,22 +101,11 @@ static int settle(struct session *session, const struct journal *journal, struct
 	return rc;
 }
 
-/* 1: settled and ended. 0: to be kept for the next command. */
-static int settle_or_keep(struct session *session, struct journal *journal, struct err *err)
-{
-	struct err why;
-	int rc;
-
-	if (settle(session, journal, &why) < 0) {
-		session_notice(session, "what a killed run left cannot be undone yet: %s",
-			why.message);
-		return 0;
-	}
-	rc = journal_end(journal, err);
-	return rc < 0 ? rc : 1;
-}
-
-static int settle_all(struct session *session, struct store *store, struct err *err)
+/* Each journal of a dead run, held open until all were seen, so that none is
+ * met twice; see may take it. -errno ends it. */
+static int for_each_orphan(struct store *store,
+	int (*see)(void *ctx, struct journal **journal, struct err *err), void *ctx,
+	struct err *err)
 {
 	struct journal **kept = calloc(ORPHANS_MAX, sizeof(*kept));
 	struct journal *journal;
@@ -124,16 +118,26 @@ static int settle_all(struct session *session, struct store *store, struct err *
 		rc = journal_next_orphan(store_dirfd(store), &journal, err);
 		if (rc <= 0)
 			break;
-		rc = settle_or_keep(session, journal, err);
-		if (rc == 0) {
+		rc = see(ctx, &journal, err);
+		if (journal)
 			kept[n_kept++] = journal;
-			rc = 1;
-		}
+		rc = rc < 0 ? rc : 1;
 	}
 	for (uint32_t i = 0; i < n_kept; i++)
 		journal_close(kept[i]);
 	free(kept);
 	return rc < 0 ? rc : 0;
+}
+
+static int settle_or_keep(void *ctx, struct journal **journal, struct err *err)
+{
+	struct session *session = ctx;
+	struct err why;
+
+	if (settle(session, *journal, &why) == 0)
+		return journal_end(steal_ptr(journal), err);
+	session_notice(session, "what a killed run left cannot be undone yet: %s", why.message);
+	return 0;
 }
 
 int session_recover(struct session *session, struct err *err)
@@ -144,5 +148,27 @@ int session_recover(struct session *session, struct err *err)
 	if (rc < 0)
 		return rc == -ENOENT ? 0 : rc;
 	rc = store_sweep(store, err);
-	return rc < 0 ? rc : settle_all(session, store, err);
+	return rc < 0 ? rc : for_each_orphan(store, settle_or_keep, session, err);
+}
+
+static int is_reset_of(void *ctx, struct journal **journal, struct err *err)
+{
+	const struct journal_entry *entry =
+		entry_of_kind(*journal, journal_undone(*journal), JOURNAL_RESET);
+
+	if (!entry || strcmp(entry->more, ctx) != 0)
+		return 0;
+	err_set(err, -EBUSY, "clone %s: a reset of it was killed just now", entry->name);
+	err_hint(err, "run the command again: it settles that first");
+	return -EBUSY;
+}
+
+int session_none_pending(struct session *session, const struct id *clone, struct err *err)
+{
+	struct store *store;
+	char text[ID_TEXT];
+	int rc = session_need_store(session, false, &store, err);
+
+	id_format(clone, text);
+	return rc < 0 ? rc : for_each_orphan(store, is_reset_of, text, err);
 }

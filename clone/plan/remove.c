@@ -3,45 +3,19 @@
 #include "clone/plan/remove.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "clone/plan/image.h"
 #include "clone/plan/interrupt.h"
 #include "clone/plan/ours.h"
 #include "clone/virt/virt.h"
-#include "clone/xml/domain.h"
 #include "fs/ctl/ctl.h"
 #include "fs/store/store.h"
 
 static int power_off(struct ours *ours, const struct remove_options *options, struct err *err)
 {
-	int rc;
-
-	if (!ours->domain.active)
+	if (options->dry_run && options->force)
 		return 0;
-	if (!options->force) {
-		err_set(err, -EBUSY, "clone %s is running", ours->manifest->name);
-		err_hint(err, "shut it down first (virsh shutdown %s), or power it off with --force",
-			ours->domain.name);
-		return -EBUSY;
-	}
-	if (options->dry_run)
-		return 0;
-	rc = virt_destroy(ours->virt, ours->record->uuid, err);
-	return rc == 0 ? ours_refresh(ours, err) : rc;
-}
-
-/* The NVRAM file goes only if the domain still has the one that was made for it. */
-static bool nvram_is_ours(const struct ours *ours)
-{
-	struct xml_domain *survey;
-	bool same;
-
-	if (!ours->record->nvram || xml_survey(ours->domain.xml, &survey, NULL) < 0)
-		return false;
-	same = survey->nvram && strcmp(survey->nvram, ours->record->nvram) == 0;
-	xml_domain_free(survey);
-	return same;
+	return ours_power_off(ours, options->force, err);
 }
 
 /* Its domain is an independent machine by now: not ours to remove. */
@@ -84,7 +58,8 @@ static int undefine(struct ours *ours, struct err *err)
 {
 	if (!ours->domain.name)
 		return 0;
-	return virt_undefine(ours->virt, ours->record->uuid, !nvram_is_ours(ours), err);
+	/* The NVRAM file goes only if the domain still has the one made for it. */
+	return virt_undefine(ours->virt, ours->record->uuid, !ours_has_nvram(ours), err);
 }
 
 static int remove_ours(struct session *session, struct ours *ours,

@@ -62,4 +62,10 @@ int session_virt_at(struct session *session, const char *uri, struct virt **ret_
  * was started) is kept for the next command, and a notice says so. */
 int session_recover(struct session *session, struct err *err);
 
+/* -EBUSY while a killed run's reset of the clone with that id waits to be
+ * settled: it was killed behind this run's session_recover(). Who holds the
+ * clone's lock, and changes the clone, asks first. */
+struct id;
+int session_none_pending(struct session *session, const struct id *clone, struct err *err);
+
 #endif

@@ -104,6 +104,15 @@ static int undo_file_made(const struct journal_entry *entry, struct err *err)
 	return remove_file(entry->name, err);
 }
 
+static int undo_quiesce(struct session *session, const char *uri, const char *uuid,
+	struct err *err)
+{
+	struct virt *virt;
+	int rc = session_virt_at(session, uri, &virt, err);
+
+	return rc < 0 ? rc : virt_thaw(virt, uuid, err);
+}
+
 static int undo_entry(struct session *session, const struct journal_entry *entry, struct err *err)
 {
 	switch (entry->kind) {
@@ -117,7 +126,10 @@ static int undo_entry(struct session *session, const struct journal_entry *entry
 		return undo_file_made(entry, err);
 	case JOURNAL_DOMAIN:
 		return undo_domain(session, entry->more, entry->name, err);
+	case JOURNAL_QUIESCE:
+		return undo_quiesce(session, entry->more, entry->name, err);
 	case JOURNAL_GROUP:
+	case JOURNAL_RESET: /* what it left is its files; see reset_settle() */
 	case JOURNAL_DONE:
 		return 0;
 	}

@@ -18,6 +18,12 @@
  *	                  this inode is removed. DEV is the file-system id
  *	                  (f_fsid), which a reboot does not change
  *	domain URI UUID   about to be defined
+ *	reset NAME ID BEFORE NVRAM   the deltas of clones/NAME with that id are about to
+ *	                  be thrown away; BEFORE says which ones it has now, so that
+ *	                  it can be told whether they were. NVRAM: what is to become of
+ *	                  that file then (clone/plan/reset.c); a new one is the "file"
+ *	                  that follows
+ *	quiesce URI UUID  the file systems of a running guest are about to be frozen
  *	done              all before is whole: it is not undone
  *
  * One run may make many clones, each ended by "done": what is to be undone
@@ -45,14 +51,16 @@ enum journal_kind {
 	JOURNAL_FILE,
 	JOURNAL_FILE_MADE,
 	JOURNAL_DOMAIN,
+	JOURNAL_RESET,
+	JOURNAL_QUIESCE,
 	JOURNAL_DONE,
 };
 
 struct journal_entry {
 	enum journal_kind kind;
 	char *name; /* stage, clone, path or uuid; NULL: group, done */
-	char *more; /* clone: id; domain: uri; else NULL */
-	uint64_t dev, ino; /* file-made */
+	char *more; /* clone, reset: id; domain, quiesce: uri; else NULL */
+	uint64_t dev, ino; /* file-made; reset: before, nvram */
 };
 
 struct journal;

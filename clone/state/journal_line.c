@@ -16,15 +16,18 @@ static const struct {
 	const char *what;
 	const char *name; /* member that holds entry.name; NULL: it has none */
 	const char *more;
-	bool inode;
+	const char *dev; /* members that hold entry.dev and .ino */
+	const char *ino;
 } kinds[] = {
-	[JOURNAL_GROUP] = {"group", NULL, NULL, false},
-	[JOURNAL_STAGE] = {"stage", "name", NULL, false},
-	[JOURNAL_CLONE] = {"clone", "name", "id", false},
-	[JOURNAL_FILE] = {"file", "path", NULL, false},
-	[JOURNAL_FILE_MADE] = {"file-made", "path", NULL, true},
-	[JOURNAL_DOMAIN] = {"domain", "uuid", "uri", false},
-	[JOURNAL_DONE] = {"done", NULL, NULL, false},
+	[JOURNAL_GROUP] = {"group", NULL, NULL, NULL, NULL},
+	[JOURNAL_STAGE] = {"stage", "name", NULL, NULL, NULL},
+	[JOURNAL_CLONE] = {"clone", "name", "id", NULL, NULL},
+	[JOURNAL_FILE] = {"file", "path", NULL, NULL, NULL},
+	[JOURNAL_FILE_MADE] = {"file-made", "path", NULL, "dev", "ino"},
+	[JOURNAL_DOMAIN] = {"domain", "uuid", "uri", NULL, NULL},
+	[JOURNAL_RESET] = {"reset", "name", "id", "before", "nvram"},
+	[JOURNAL_QUIESCE] = {"quiesce", "uuid", "uri", NULL, NULL},
+	[JOURNAL_DONE] = {"done", NULL, NULL, NULL, NULL},
 };
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -40,6 +43,8 @@ static int put_number(json_t *object, const char *member, uint64_t value)
 {
 	char text[24];
 
+	if (!member)
+		return 0;
 	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
 	return put_text(object, member, text);
 }
@@ -56,10 +61,10 @@ int journal_line(const struct journal_entry *entry, char **ret_line)
 		rc = put_text(object, kinds[entry->kind].name, entry->name);
 	if (rc == 0)
 		rc = put_text(object, kinds[entry->kind].more, entry->more);
-	if (rc == 0 && kinds[entry->kind].inode)
-		rc = put_number(object, "dev", entry->dev);
-	if (rc == 0 && kinds[entry->kind].inode)
-		rc = put_number(object, "ino", entry->ino);
+	if (rc == 0)
+		rc = put_number(object, kinds[entry->kind].dev, entry->dev);
+	if (rc == 0)
+		rc = put_number(object, kinds[entry->kind].ino, entry->ino);
 	if (rc == 0 && !(text = json_dumps(object, JSON_COMPACT)))
 		rc = -ENOMEM;
 	if (rc == 0 && asprintf(ret_line, "%s\n", text) < 0)
@@ -83,9 +88,12 @@ static bool get_text(const json_t *object, const char *member, char **ret_text)
 
 static bool get_number(const json_t *object, const char *member, uint64_t *ret_value)
 {
-	const char *text = json_string_value(json_object_get(object, member));
+	const char *text;
 	char *end;
 
+	if (!member)
+		return true;
+	text = json_string_value(json_object_get(object, member));
 	if (!text || text[0] < '0' || text[0] > '9')
 		return false;
 	errno = 0;
@@ -106,8 +114,8 @@ static bool parse_object(const json_t *object, struct journal_entry *entry)
 	if (!get_text(object, kinds[kind].name, &entry->name) ||
 		!get_text(object, kinds[kind].more, &entry->more))
 		return false;
-	return !kinds[kind].inode ||
-		(get_number(object, "dev", &entry->dev) && get_number(object, "ino", &entry->ino));
+	return get_number(object, kinds[kind].dev, &entry->dev) &&
+		get_number(object, kinds[kind].ino, &entry->ino);
 }
 
 static bool parse_line(const char *line, size_t len, struct journal_entry *entry)

@@ -93,6 +93,52 @@ int virt_destroy(struct virt *virt, const char *uuid, struct err *err)
 	return virt_fault(err, "cannot power off the domain %s", virDomainGetName(handle));
 }
 
+/* The domain has no agent at all. */
+static bool no_agent(int code)
+{
+	return code == VIR_ERR_ARGUMENT_UNSUPPORTED || code == VIR_ERR_CONFIG_UNSUPPORTED ||
+		code == VIR_ERR_OPERATION_UNSUPPORTED;
+}
+
+int virt_quiesce(struct virt *virt, const char *uuid, struct err *err)
+{
+	AUTO_DOMAIN virDomainPtr handle = virDomainLookupByUUIDString(virt->conn, uuid);
+	bool missing;
+	int rc;
+
+	if (!handle)
+		return virt_fault(err, "cannot look up the domain %s", uuid);
+	if (virDomainFSFreeze(handle, NULL, 0, 0) >= 0)
+		return 0;
+	missing = no_agent(virGetLastErrorCode()) ||
+		virGetLastErrorCode() == VIR_ERR_AGENT_UNRESPONSIVE;
+	rc = virt_fault(err, "cannot freeze the file systems of the guest %s",
+		virDomainGetName(handle));
+	if (!missing)
+		return rc;
+	err_hint(err, "its agent does not answer; without --quiesce the disks are taken as a power "
+		"cut would leave them");
+	return -EOPNOTSUPP;
+}
+
+int virt_thaw(struct virt *virt, const char *uuid, struct err *err)
+{
+	AUTO_DOMAIN virDomainPtr handle = virDomainLookupByUUIDString(virt->conn, uuid);
+	int rc;
+
+	if (!handle) {
+		rc = virt_fault(err, "cannot look up the domain %s", uuid);
+		return rc == -ENOENT ? 0 : rc;
+	}
+	if (virDomainIsActive(handle) == 0 || virDomainFSThaw(handle, NULL, 0, 0) >= 0)
+		return 0;
+	/* Without one nothing was frozen; one that is silent may have left all frozen. */
+	if (no_agent(virGetLastErrorCode()) || virDomainIsActive(handle) == 0)
+		return 0;
+	return virt_fault(err, "cannot thaw the file systems of the guest %s",
+		virDomainGetName(handle));
+}
+
 /* 1 if a disk of a running domain has a block job. The disks' names come from
  * the statistics ("block.0.name"), so that no XML is read here. */
 static int block_jobs(struct virt *virt, virDomainPtr handle)

@@ -77,6 +77,12 @@ int virt_undefine(struct virt *virt, const char *uuid, bool keep_nvram, struct e
 int virt_start(struct virt *virt, const char *uuid, struct err *err);
 int virt_destroy(struct virt *virt, const char *uuid, struct err *err); /* power off */
 
+/* Freeze the file systems of a running guest, through its agent; -EOPNOTSUPP:
+ * no agent answers. Thawing one that does not run any more, or was never
+ * frozen, is success. */
+int virt_quiesce(struct virt *virt, const char *uuid, struct err *err);
+int virt_thaw(struct virt *virt, const char *uuid, struct err *err);
+
 /* 1 if the domain has a block job, snapshot or checkpoint (*ret_what says
  * which; static text), 0 if not. */
 int virt_busy(struct virt *virt, const char *uuid, const char **ret_what, struct err *err);

@@ -80,8 +80,12 @@ static int exchange(struct ctl *ctl, const json_t *request, json_t **ret_reply, 
 		rc = line_send(ctl->fd, text, len, CTL_TIMEOUT_MS);
 	if (rc == 0 || rc == -EPIPE)
 		rc = line_receive(&ctl->reader, CTL_TIMEOUT_MS, CTL_TIMEOUT_MS, &line, &len);
-	if (rc == -ENODATA || rc == -ECONNRESET)
-		return err_set(err, -ECONNREFUSED, "the daemon ended before it answered");
+	if (rc == -ENODATA || rc == -ECONNRESET) {
+		err_set(err, -ECONNREFUSED, "the daemon ended before it answered");
+		err_hint(err, "it may have done what it was asked for, or not: look (lazyclone "
+			"info, lazyclone list), then run the command again");
+		return -ECONNREFUSED;
+	}
 	if (rc < 0)
 		return err_sys(err, rc, "talking to the daemon");
 	return message_parse(line, len, ret_reply, err);
@@ -145,6 +149,61 @@ int ctl_detach(struct ctl *ctl, const char *clone, const struct id *id, struct e
 		id_format(id, text);
 	return ctl_call(ctl, json_pack("{s:s, s:s, s:s?}", "verb", "detach", "clone", clone, "id",
 		id ? text : NULL), NULL, err);
+}
+
+int ctl_snapshot(struct ctl *ctl, const char *clone, const char *name, struct err *err)
+{
+	return ctl_call(ctl, json_pack("{s:s, s:s, s:s?}", "verb", "snapshot", "clone", clone,
+		"name", name), NULL, err);
+}
+
+int ctl_reset(struct ctl *ctl, const char *clone, const char *to, struct err *err)
+{
+	return ctl_call(ctl, json_pack("{s:s, s:s, s:s?}", "verb", "reset", "clone", clone, "to",
+		to), NULL, err);
+}
+
+int ctl_forget(struct ctl *ctl, const char *clone, const char *name, struct err *err)
+{
+	return ctl_call(ctl, json_pack("{s:s, s:s, s:s}", "verb", "forget", "clone", clone, "name",
+		name), NULL, err);
+}
+
+int ctl_quota(struct ctl *ctl, const char *clone, uint64_t bytes, struct err *err)
+{
+	if (bytes > INT64_MAX)
+		return err_set(err, -EINVAL, "clone %s: quota is out of range", clone);
+	return ctl_call(ctl, json_pack("{s:s, s:s, s:I}", "verb", "quota", "clone", clone, "bytes",
+		(json_int_t)bytes), NULL, err);
+}
+
+static bool get_count(const json_t *reply, const char *member, uint64_t *ret_value)
+{
+	const json_t *value = json_object_get(reply, member);
+
+	if (!json_is_integer(value) || json_integer_value(value) < 0)
+		return false;
+	*ret_value = (uint64_t)json_integer_value(value);
+	return true;
+}
+
+int ctl_check(struct ctl *ctl, const char *clone, const char *target, uint64_t from_block,
+	struct ctl_checked *ret_checked, struct err *err)
+{
+	json_t *reply = NULL;
+	bool whole;
+	int rc = ctl_call(ctl, json_pack("{s:s, s:s, s:s, s:I}", "verb", "check", "clone", clone,
+		"disk", target, "from", (json_int_t)from_block), &reply, err);
+
+	if (rc < 0)
+		return rc;
+	whole = get_count(reply, "next_block", &ret_checked->next_block) &&
+		get_count(reply, "end_block", &ret_checked->end_block) &&
+		get_count(reply, "data_blocks", &ret_checked->data_blocks) &&
+		get_count(reply, "bad_blocks", &ret_checked->bad_blocks) &&
+		ret_checked->next_block <= ret_checked->end_block;
+	json_decref(reply);
+	return whole ? 0 : err_set(err, -EPROTO, "the daemon's answer to check is not complete");
 }
 
 int ctl_stop(struct ctl *ctl, struct err *err)

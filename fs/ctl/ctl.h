@@ -20,6 +20,16 @@
  *	                  ends; from then on the manifests that name it hold it
  *	attach CLONE      show a clone that was committed to the store
  *	detach CLONE [ID] hide it; EBUSY while a disk of it is open
+ *	snapshot CLONE NAME    freeze all its disks at one instant, under a name; also
+ *	                  while they are in use. Without NAME: only what the clone
+ *	                  needs to be cloned itself (nothing if nothing was written)
+ *	reset CLONE [TO]  throw its deltas away: back to the newest layer, to the
+ *	                  snapshot TO, or with TO "" to the base. EBUSY while a disk
+ *	                  of it is open; EEXIST if newer snapshots would be lost, which
+ *	                  are to be forgotten first. Sizes of disks stay
+ *	forget CLONE NAME drop a snapshot's name; its layer stays while it is needed
+ *	quota CLONE BYTES change its quota; 0: none
+ *	check CLONE DISK FROM  verify blocks of a disk from one on, for about a second
  *	stop              unmount and exit; EBUSY while a disk is open
  *
  * The daemon attaches all clones of the store when it starts and holds all
@@ -39,7 +49,7 @@
 #include "fs/util/err.h"
 #include "fs/util/id.h"
 
-#define CTL_LINE_MAX (64u << 20) /* status of 65536 clones, each a disk or two: 300 to 900 bytes */
+#define CTL_LINE_MAX (96u << 20) /* status of 65536 clones, each a disk or two: 500 to 1200 bytes */
 #define CTL_REQUEST_MAX (64u << 10)
 #define CTL_TIMEOUT_MS 60000
 #define CTL_PATH_MAX 108 /* sun_path */
@@ -58,12 +68,19 @@ int ctl_call(struct ctl *ctl, json_t *request, json_t **ret_reply, struct err *e
 /* *ret_status:
  *	{"version": "0.1", "pid": 1, "store": PATH, "store_id": ID, "mountpoint": PATH,
  *	 "started": SEC, "guard": "immutable" | "mode" | "none",
- *	 "store_bytes": N (of all logs), "store_free_bytes": N,
- *	 "clones": [{"name", "id", "disks": [{"target", "path", "size_bytes", "log_bytes",
+ *	 "memory_bytes": N (of the indexes of open disks),
+ *	 "store_bytes": N (of all logs), "store_used_bytes": N (that count against quotas),
+ *	 "store_free_bytes": N (that guests can still write), "store_quota_bytes": N (0: none),
+ *	 "reserve_bytes", "reserve_filled_bytes" (less: guests' growth is refused until it is
+ *	    whole), "reserve_counted": BOOL (the file system cannot allocate ahead),
+ *	 "clones": [{"name", "id", "quota_bytes" (0: none), "used_bytes",
+ *	    "disks": [{"target", "path", "size_bytes", "log_bytes", "opened": BOOL (by the daemon),
+ *	    "index_bytes", "replayed_bytes", (by opening it)
  *	    "live_bytes", "data_blocks", "last_write": SEC, "opens": N, "uid", "gid", "mode",
- *	    "base": PATH, "error": TEXT | null}]}],
- *	    (live_bytes and data_blocks are null until somebody first looks at the disk: to
- *	    know them is to replay its log)
+ *	    "layers": N, "base": PATH, "error": TEXT | null}],
+ *	    "snapshots": [{"name", "created": SEC}] (oldest first)}],
+ *	    (those from index_bytes to data_blocks are null while it is not opened: to know
+ *	    them is to open its log)
  *	 "bases": [{"path", "state": "ready" | "suspended" | "changed" | "moved",
  *	    "leased": BOOL,
  *	    "size_bytes", "allocated_bytes", "holds": N}]} */
@@ -75,6 +92,26 @@ int ctl_hold(struct ctl *ctl, const char *path, const char *identity, char **ret
 	uint64_t *ret_size_bytes, bool *ret_first, struct err *err);
 int ctl_attach(struct ctl *ctl, const char *clone, struct err *err);
 int ctl_detach(struct ctl *ctl, const char *clone, const struct id *id, struct err *err);
+
+/* name NULL: see above. -EEXIST: that name is taken; -EMLINK:
+ * STORE_LAYERS_MAX layers lie below a disk already, or it has STORE_SNAPSHOTS_MAX
+ * snapshots; -ETIMEDOUT: a write waits for a base in trouble. */
+int ctl_snapshot(struct ctl *ctl, const char *clone, const char *name, struct err *err);
+int ctl_reset(struct ctl *ctl, const char *clone, const char *to, struct err *err);
+int ctl_forget(struct ctl *ctl, const char *clone, const char *name, struct err *err);
+int ctl_quota(struct ctl *ctl, const char *clone, uint64_t bytes, struct err *err);
+
+/* One slice of a check. next_block: where to go on; at end_block: done. Blocks
+ * count through the delta and then through each layer, so end_block is more than
+ * the disk has when there are layers. */
+struct ctl_checked {
+	uint64_t next_block, end_block;
+	uint64_t data_blocks; /* read and verified in this slice, layers included */
+	uint64_t bad_blocks;  /* that did not verify, or are marked bad */
+};
+
+int ctl_check(struct ctl *ctl, const char *clone, const char *target, uint64_t from_block,
+	struct ctl_checked *ret_checked, struct err *err);
 int ctl_stop(struct ctl *ctl, struct err *err);
 
 #endif

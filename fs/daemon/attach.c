@@ -8,17 +8,24 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "fs/daemon/usage.h"
+#include "fs/store/freeze.h"
 #include "fs/util/cleanup.h"
+#include "fs/util/round.h"
 
-void table_init(struct table *table, struct store *store, struct mount *mount,
+int table_init(struct table *table, struct store *store, struct mount *mount,
 	bool force_takeover)
 {
 	*table = (struct table){.store = store, .mount = mount, .force_takeover = force_takeover};
 	pthread_mutex_init(&table->lock, NULL);
+	pthread_cond_init(&table->unused, NULL);
+	return layer_pool_new(NULL, store_layers_dirfd(store), force_takeover, &table->layers);
 }
 
 void table_release(struct table *table)
 {
+	layer_pool_free(table->layers);
+	pthread_cond_destroy(&table->unused);
 	pthread_mutex_destroy(&table->lock);
 	free(table->clones);
 	table->clones = NULL;
@@ -35,7 +42,10 @@ static void attached_free(struct attached *clone)
 		free(clone->disks[i].error);
 	}
 	free(clone->disks);
+	space_free(clone->space);
 	manifest_free(clone->manifest);
+	pthread_mutex_destroy(&clone->verb_lock);
+	pthread_mutex_destroy(&clone->change_lock);
 	pthread_mutex_destroy(&clone->lock);
 	free(clone);
 }
@@ -49,6 +59,8 @@ static struct attached *attached_new(struct table *table, struct manifest *manif
 		manifest_free(manifest);
 		return NULL;
 	}
+	pthread_mutex_init(&clone->verb_lock, NULL);
+	pthread_mutex_init(&clone->change_lock, NULL);
 	pthread_mutex_init(&clone->lock, NULL);
 	clone->table = table;
 	clone->manifest = manifest;
@@ -59,6 +71,10 @@ static struct attached *attached_new(struct table *table, struct manifest *manif
 	}
 	for (uint32_t i = 0; i < manifest->n_disks; i++)
 		clone->disks[i] = (struct attached_disk){.clone = clone, .index = i};
+	if (usage_begin(clone) < 0) {
+		attached_free(clone);
+		return NULL;
+	}
 	return clone;
 }
 
@@ -153,7 +169,10 @@ static int open_delta(struct attached_disk *disk, struct delta **ret_delta, stru
 {
 	const struct table *table = disk->clone->table;
 	const struct manifest *m = disk->clone->manifest;
-	const struct delta_options options = {.force_takeover = table->force_takeover};
+	const struct delta_options options = {
+		.force_takeover = table->force_takeover,
+		.space = disk->clone->space,
+	};
 	AUTO_CLOSE int dirfd = store_clone_dirfd(table->store, m->name);
 	char log[ID_TEXT];
 
@@ -163,7 +182,69 @@ static int open_delta(struct attached_disk *disk, struct delta **ret_delta, stru
 	return delta_open(dirfd, log, &options, ret_delta, err);
 }
 
-static int open_parts(struct attached_disk *disk, struct disk **ret_disk, struct err *err)
+/* Nobody knows which manifest is on the medium: the one that is read now is
+ * written anew, since a second sync of the first would prove nothing. */
+static int decide_manifest(struct attached *clone, struct err *err)
+{
+	struct store *store = clone->table->store;
+	struct manifest *m;
+	int rc = store_manifest_read(store, clone->manifest->name, &m, err);
+
+	if (rc < 0)
+		return rc;
+	if (!id_equal(&m->id, &clone->manifest->id) || m->n_disks != clone->manifest->n_disks)
+		rc = err_set(err, -EUCLEAN, "its manifest is another clone's");
+	if (rc == 0)
+		rc = store_manifest_write(store, m, err);
+	if (rc < 0) {
+		manifest_free(m);
+		return rc;
+	}
+	attached_take(clone, m);
+	atomic_store(&clone->doubtful, false);
+	return 0;
+}
+
+/* What a killed change left may be a manifest that is not durable yet. */
+static int settle(struct attached *clone, struct err *err)
+{
+	int rc = 0;
+	SCOPED_LOCK(&clone->change_lock);
+
+	if (atomic_load(&clone->doubtful))
+		rc = decide_manifest(clone, err);
+	else if (!clone->settled)
+		rc = store_clone_settle(clone->table->store, clone->manifest->name, err);
+	if (rc == 0)
+		clone->settled = true;
+	return rc;
+}
+
+static void release_layers(struct layer **layers, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		layer_release(layers[i]);
+}
+
+static int hold_layers(struct attached_disk *disk, struct layer **layers, struct err *err)
+{
+	const struct store_disk *from = &disk->clone->manifest->disks[disk->index];
+
+	for (uint32_t i = 0; i < from->n_layers; i++) {
+		int rc = layer_hold(disk->clone->table->layers, &from->layers[i].id,
+			from->layers[i].size_bytes, &layers[i], err);
+
+		if (rc < 0) {
+			release_layers(layers, i);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+/* On layers that are held, and stay the caller's if it fails. */
+static int open_stack(struct attached_disk *disk, struct layer **layers, struct disk **ret_disk,
+	struct err *err)
 {
 	const struct store_disk *from = &disk->clone->manifest->disks[disk->index];
 	struct delta *delta = NULL;
@@ -176,7 +257,8 @@ static int open_parts(struct attached_disk *disk, struct disk **ret_disk, struct
 	if (rc == 0 && delta_size(delta) < from->size_bytes)
 		rc = err_set(err, -EUCLEAN, "its delta is smaller than its manifest says");
 	if (rc == 0)
-		rc = disk_open(delta, base, from->base_limit_bytes, ret_disk);
+		rc = disk_open(delta, layers, from->n_layers, base, from->base_limit_bytes,
+			ret_disk);
 	if (rc < 0) {
 		if (delta)
 			delta_close(delta);
@@ -187,14 +269,68 @@ static int open_parts(struct attached_disk *disk, struct disk **ret_disk, struct
 	return rc;
 }
 
+static int open_parts(struct attached_disk *disk, struct disk **ret_disk, struct err *err)
+{
+	struct layer *layers[STORE_LAYERS_MAX];
+	int rc = settle(disk->clone, err);
+
+	if (rc == 0)
+		rc = hold_layers(disk, layers, err);
+	if (rc < 0)
+		return rc;
+	rc = open_stack(disk, layers, ret_disk, err);
+	if (rc < 0)
+		release_layers(layers, disk->clone->manifest->disks[disk->index].n_layers);
+	return rc;
+}
+
 int attach_open_disk(void *ctx, struct disk **ret_disk)
 {
 	struct attached_disk *disk = ctx;
 	struct err err = {0};
-	int rc = open_parts(disk, ret_disk, &err);
+	int rc;
 
+	usage_opening(disk);
+	rc = open_parts(disk, ret_disk, &err);
+	if (rc < 0)
+		usage_closed(disk);
 	set_error(disk, rc < 0 ? err.message : NULL);
 	return rc;
+}
+
+int attach_close_disk(void *ctx, struct disk *opened)
+{
+	struct attached_disk *disk = ctx;
+	int rc = disk_close(opened);
+
+	usage_closed(disk);
+	return rc;
+}
+
+struct keeping *attach_keeping(void *ctx)
+{
+	struct attached_disk *disk = ctx;
+
+	return &disk->keeping;
+}
+
+void attach_name(void *ctx, char *name, size_t size)
+{
+	const struct attached_disk *disk = ctx;
+	const struct manifest *m = disk->clone->manifest;
+
+	snprintf(name, size, "clone %s: disk %s", m->name, m->disks[disk->index].target);
+}
+
+static void set_attr(struct attached *clone, struct store_disk *disk, uid_t uid, gid_t gid,
+	mode_t mode, uint64_t size_bytes)
+{
+	SCOPED_LOCK(&clone->lock);
+
+	disk->uid = uid;
+	disk->gid = gid;
+	disk->mode = mode;
+	disk->size_bytes = size_bytes;
 }
 
 int attach_keep_attr(void *ctx, const struct mount_attr *attr)
@@ -204,17 +340,72 @@ int attach_keep_attr(void *ctx, const struct mount_attr *attr)
 	struct store_disk *to = &clone->manifest->disks[disk->index];
 	struct store_disk before;
 	int rc;
-	SCOPED_LOCK(&clone->lock);
+	SCOPED_LOCK(&clone->change_lock);
 
+	rc = attached_check(clone, NULL);
+	if (rc < 0)
+		return rc;
 	before = *to;
-	to->uid = attr->uid;
-	to->gid = attr->gid;
-	to->mode = attr->mode;
-	to->size_bytes = attr->size_bytes;
+	/* A size that could not be kept when the disk grew may have been since. */
+	set_attr(clone, to, attr->uid, attr->gid, attr->mode,
+		max_u64(attr->size_bytes, before.size_bytes));
 	rc = store_manifest_write(clone->table->store, clone->manifest, NULL);
 	if (rc < 0)
-		*to = before;
+		set_attr(clone, to, before.uid, before.gid, before.mode, before.size_bytes);
 	return rc;
+}
+
+int attached_check(struct attached *clone, struct err *err)
+{
+	if (!atomic_load(&clone->doubtful))
+		return 0;
+	err_set(err, -EIO, "clone %s: a change of its manifest failed, maybe half",
+		clone->manifest->name);
+	err_hint(err, "shut its machine off and stop the daemon (lazyclone umount): what its disks "
+		"are is read anew by the next one");
+	return -EIO;
+}
+
+static bool same_stack(const struct store_disk *a, const struct store_disk *b)
+{
+	if (!id_equal(&a->log, &b->log) || a->size_bytes != b->size_bytes ||
+		a->n_layers != b->n_layers)
+		return false;
+	for (uint32_t i = 0; i < a->n_layers; i++) {
+		if (!id_equal(&a->layers[i].id, &b->layers[i].id) ||
+			a->layers[i].size_bytes != b->layers[i].size_bytes)
+			return false;
+	}
+	return true;
+}
+
+void attached_take(struct attached *clone, struct manifest *next)
+{
+	struct manifest *m = clone->manifest;
+	{
+		struct manifest old = *m;
+		SCOPED_LOCK(&clone->lock);
+
+		for (uint32_t i = 0; i < m->n_disks; i++) {
+			struct store_disk *disk = &m->disks[i], *from = &next->disks[i];
+			struct store_layer *layers = disk->layers;
+
+			/* Who opens it just now reads its layers without a lock. */
+			if (same_stack(disk, from))
+				continue;
+			disk->log = from->log;
+			disk->size_bytes = from->size_bytes;
+			disk->n_layers = from->n_layers;
+			disk->layers = from->layers;
+			from->layers = layers;
+		}
+		m->quota_bytes = next->quota_bytes;
+		m->n_snapshots = next->n_snapshots;
+		m->snapshots = next->snapshots;
+		next->n_snapshots = old.n_snapshots;
+		next->snapshots = old.snapshots;
+	}
+	manifest_free(next);
 }
 
 /* ---- the table ---- */
@@ -368,7 +559,7 @@ int table_attach_all(struct table *table, struct err *err)
 	return 0;
 }
 
-/* Mark it as leaving, so that nobody else looks at it. */
+/* Mark it as leaving, so that nobody else looks at it, and wait for those who do. */
 static int claim(struct table *table, const char *name, const struct id *id,
 	struct attached **ret_clone, struct err *err)
 {
@@ -381,8 +572,33 @@ static int claim(struct table *table, const char *name, const struct id *id,
 	if (clone->leaving)
 		return err_set(err, -EBUSY, "clone %s: it is being detached already", name);
 	clone->leaving = true;
+	while (clone->users > 0)
+		pthread_cond_wait(&table->unused, &table->lock);
 	*ret_clone = clone;
 	return 0;
+}
+
+int attached_get(struct table *table, const char *name, struct attached **ret_clone,
+	struct err *err)
+{
+	struct attached *clone;
+	SCOPED_LOCK(&table->lock);
+
+	clone = find_locked(table, name);
+	if (!clone || clone->leaving)
+		return err_set(err, -ENOENT, "clone %s: not attached", name);
+	clone->users++;
+	*ret_clone = clone;
+	return 0;
+}
+
+void attached_put(struct attached *clone)
+{
+	struct table *table = clone->table;
+	SCOPED_LOCK(&table->lock);
+
+	if (--clone->users == 0)
+		pthread_cond_broadcast(&table->unused);
 }
 
 int table_detach(struct table *table, const char *name, const struct id *id, struct err *err)

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "fs/daemon/process.h"
+#include "fs/daemon/usage.h"
 #include "fs/daemon/verbs.h"
 #include "fs/util/cleanup.h"
 
@@ -48,6 +49,9 @@ static int open_store(struct daemon *daemon, struct err *err)
 		rc = store_lock(daemon->store, err);
 	if (rc == 0)
 		rc = store_sweep(daemon->store, err);
+	if (rc == 0)
+		rc = space_pool_open(NULL, store_dirfd(daemon->store),
+			daemon->options->quota_bytes, &daemon->pool, err);
 	return rc;
 }
 
@@ -56,6 +60,13 @@ static void mount_gone(void *ctx)
 	struct daemon *daemon = ctx;
 
 	eventfd_write(daemon->wake_fd, 1);
+}
+
+static void tell_space(void *ctx, void *disk_ctx, struct mount_space *ret_space)
+{
+	struct daemon *daemon = ctx;
+
+	usage_space(&daemon->table, disk_ctx, ret_space);
 }
 
 static int make_mount(struct daemon *daemon, struct err *err)
@@ -68,15 +79,19 @@ static int make_mount(struct daemon *daemon, struct err *err)
 	};
 	const struct mount_backend backend = {
 		.open = attach_open_disk,
+		.close = attach_close_disk,
+		.space = tell_space,
 		.keep = attach_keep_attr,
 		.gone = mount_gone,
 		.ctx = daemon,
 	};
 	int rc = mount_new(&options, &backend, &daemon->mount, err);
 
-	if (rc == 0)
-		table_init(&daemon->table, daemon->store, daemon->mount,
-			daemon->options->force_takeover);
+	if (rc == 0 && table_init(&daemon->table, daemon->store, daemon->mount,
+			       daemon->options->force_takeover) < 0)
+		rc = err_sys(err, -ENOMEM, "table of clones");
+	daemon->table.pool = daemon->pool;
+	daemon->table.clone_quota_bytes = daemon->options->clone_quota_bytes;
 	return rc;
 }
 
@@ -95,6 +110,32 @@ static int open_to_the_world(struct daemon *daemon, struct err *err)
 	return rc;
 }
 
+static uint64_t layers_bytes(void *ctx)
+{
+	struct daemon *daemon = ctx;
+
+	return layer_pool_index_bytes(daemon->table.layers);
+}
+
+static int start_keeper(struct daemon *daemon, struct err *err)
+{
+	const struct options *from = daemon->options;
+	const struct keeper_options options = {
+		.idle_sec = from->idle_sec,
+		.memory_bytes = from->memory_bytes,
+		.clean = from->clean,
+		.clean_rate_bytes = from->clean_rate_bytes,
+	};
+	const struct keeper_backend backend = {
+		.of = attach_keeping,
+		.name = attach_name,
+		.shared_bytes = layers_bytes,
+		.ctx = daemon,
+	};
+
+	return keeper_start(&options, &backend, daemon->mount, daemon->pool, &daemon->keeper, err);
+}
+
 static int start(struct daemon *daemon, struct err *err)
 {
 	int rc = open_events(daemon, err);
@@ -108,6 +149,8 @@ static int start(struct daemon *daemon, struct err *err)
 		rc = make_mount(daemon, err);
 	if (rc == 0)
 		rc = table_attach_all(&daemon->table, err);
+	if (rc == 0)
+		rc = start_keeper(daemon, err);
 	if (rc == 0)
 		rc = open_to_the_world(daemon, err);
 	return rc;
@@ -208,12 +251,14 @@ static int stop(struct daemon *daemon)
 	end_verbs(daemon);
 	if (daemon->mount) {
 		mount_detach(daemon->mount);
+		keeper_stop(daemon->keeper);
 		rc = mount_stop(daemon->mount);
 		table_detach_all(&daemon->table);
 		mount_free(daemon->mount);
 		table_release(&daemon->table);
 	}
 	ctl_server_close(daemon->server);
+	space_pool_close(daemon->pool);
 	store_close(daemon->store);
 	answer_stop(daemon, daemon->stop.asked, true, 0, &none);
 	ctl_server_stop(daemon->server);

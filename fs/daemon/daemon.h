@@ -3,7 +3,8 @@
  *
  * Threads: the main thread starts everything, waits for a reason to stop, and
  * stops everything; the mount's threads (fs/mount/mount.c), one thread per
- * control connection (fs/ctl/server.c), the bases' watchers (fs/base).
+ * control connection (fs/ctl/server.c), the bases' watchers (fs/base), the
+ * maintenance thread (keeper.h).
  *
  * A stop that is asked for is carried out by the main thread alone: the
  * connection's thread that asked waits for its outcome.
@@ -17,6 +18,7 @@
 
 #include "fs/ctl/server.h"
 #include "fs/daemon/attach.h"
+#include "fs/daemon/keeper.h"
 #include "fs/daemon/options.h"
 #include "fs/mount/mountpoint.h"
 
@@ -34,8 +36,10 @@ struct daemon {
 	/* set once, before any verb is admitted */
 	const struct options *options;
 	struct store *store;
+	struct space_pool *pool;
 	struct mountpoint point;
 	struct mount *mount;
+	struct keeper *keeper;
 	struct ctl_server *server;
 	struct table table;
 	int64_t started_sec;

@@ -3,13 +3,21 @@
 #include "fs/daemon/options.h"
 
 #include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "fs/util/cleanup.h"
+#include "fs/util/cli.h"
+#include "fs/util/size.h"
 
 #define WORKERS_MAX 16
+#define IDLE_SEC_MAX (UINT64_C(365) * 86400)
+#define IDLE_SEC 600
+#define MEMORY_BYTES (UINT64_C(1) << 30)
+#define MEMORY_BYTES_MAX (UINT64_C(1) << 50)
 
 const char options_usage[] =
 	"usage: lazyclonefs STORE MOUNTPOINT [-o OPTION[,OPTION...]] [-f]\n"
@@ -21,6 +29,12 @@ const char options_usage[] =
 	"  -V, --version          the version\n"
 	"  -o allow_other         let other users in (root's mounts always do)\n"
 	"  -o force_takeover      open disks that another host's daemon owned\n"
+	"  -o quota=SIZE          what all clones may take of the store\n"
+	"  -o clone_quota=SIZE    the same for a clone without a quota of its own\n"
+	"  -o memory=SIZE         for the indexes of open disks (1G)\n"
+	"  -o idle=SECONDS        after which an unused disk is closed (600)\n"
+	"  -o clean=on|off        make room in logs in the background (on)\n"
+	"  -o clean_rate=SIZE     data that this moves in a second, at most\n"
 	"  -o workers=N           threads that serve requests (1 to 16)\n"
 	"\n"
 	"lazyclonefs(8) says more.\n";
@@ -44,26 +58,77 @@ static bool is_ignored(const char *option)
 	return false;
 }
 
-static int set_workers(struct options *options, const char *text, struct err *err)
-{
-	char *end;
-	unsigned long n = strtoul(text, &end, 10);
+enum value_kind {
+	VALUE_NUMBER, /* unsigned int */
+	VALUE_SIZE,   /* uint64_t */
+	VALUE_SWITCH, /* bool */
+};
 
-	if (!*text || *end || n < 1 || n > WORKERS_MAX)
-		return err_set(err, -EINVAL, "option workers=%s: not a number from 1 to %d", text,
-			WORKERS_MAX);
-	options->workers = (unsigned int)n;
-	return 0;
+/* NAME=VALUE: what it is and where it goes. */
+static const struct value_option {
+	const char *name;
+	enum value_kind kind;
+	size_t offset;
+	uint64_t min, max;
+} value_options[] = {
+	{"workers", VALUE_NUMBER, offsetof(struct options, workers), 1, WORKERS_MAX},
+	{"idle", VALUE_NUMBER, offsetof(struct options, idle_sec), 1, IDLE_SEC_MAX},
+	{"quota", VALUE_SIZE, offsetof(struct options, quota_bytes), 0, INT64_MAX},
+	{"clone_quota", VALUE_SIZE, offsetof(struct options, clone_quota_bytes), 0, INT64_MAX},
+	{"memory", VALUE_SIZE, offsetof(struct options, memory_bytes), 0, MEMORY_BYTES_MAX},
+	{"clean_rate", VALUE_SIZE, offsetof(struct options, clean_rate_bytes), 0, INT64_MAX},
+	{"clean", VALUE_SWITCH, offsetof(struct options, clean), 0, 0},
+};
+
+static int set_value(const struct value_option *option, const char *text, struct options *options,
+	struct err *err)
+{
+	char *to = (char *)options + option->offset;
+	char what[32];
+	uint64_t value = 0;
+	int rc = 0;
+
+	snprintf(what, sizeof(what), "option %s", option->name);
+	switch (option->kind) {
+	case VALUE_NUMBER:
+		rc = cli_number(what, text, option->min, option->max, &value, err);
+		if (rc == 0)
+			*(unsigned int *)to = (unsigned int)value;
+		break;
+	case VALUE_SIZE:
+		rc = size_parse(what, text, option->max, (uint64_t *)to, err);
+		break;
+	case VALUE_SWITCH:
+		if (strcmp(text, "on") != 0 && strcmp(text, "off") != 0)
+			return err_set(err, -EINVAL, "%s: '%s' is neither on nor off", what, text);
+		*(bool *)to = strcmp(text, "on") == 0;
+		break;
+	}
+	return rc;
+}
+
+/* The row for "NAME=...", or NULL. */
+static const struct value_option *value_option(const char *option)
+{
+	size_t len = strcspn(option, "=");
+
+	for (size_t i = 0; i < sizeof(value_options) / sizeof(value_options[0]); i++)
+		if (option[len] == '=' && strlen(value_options[i].name) == len &&
+			strncmp(option, value_options[i].name, len) == 0)
+			return &value_options[i];
+	return NULL;
 }
 
 static int set_option(struct options *options, const char *option, struct err *err)
 {
+	const struct value_option *with_value = value_option(option);
+
+	if (with_value)
+		return set_value(with_value, strchr(option, '=') + 1, options, err);
 	if (strcmp(option, "allow_other") == 0)
 		options->allow_other = true;
 	else if (strcmp(option, "force_takeover") == 0)
 		options->force_takeover = true;
-	else if (strncmp(option, "workers=", 8) == 0)
-		return set_workers(options, option + 8, err);
 	else if (*option && !is_ignored(option))
 		return err_set(err, -EINVAL, "option %s: unknown", option);
 	return 0;
@@ -163,7 +228,12 @@ static int set_word(struct options *options, int argc, char **argv, int *at, str
 
 int options_parse(int argc, char **argv, struct options *ret_options, struct err *err)
 {
-	struct options options = {.allow_other = geteuid() == 0};
+	struct options options = {
+		.allow_other = geteuid() == 0,
+		.memory_bytes = MEMORY_BYTES,
+		.idle_sec = IDLE_SEC,
+		.clean = true,
+	};
 	bool only_operands = false;
 	int rc = 0;
 

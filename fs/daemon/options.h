@@ -8,6 +8,7 @@
 #define FS_DAEMON_OPTIONS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "fs/util/err.h"
 
@@ -26,6 +27,12 @@ struct options {
 	bool allow_other;
 	bool force_takeover; /* open deltas another host's daemon owned */
 	unsigned int workers; /* 0: by the number of processors */
+	uint64_t quota_bytes;       /* of the store; 0: none */
+	uint64_t clone_quota_bytes; /* of clones without their own; 0: none */
+	uint64_t memory_bytes;      /* for indexes */
+	unsigned int idle_sec;      /* after which an unused disk is closed */
+	bool clean;                 /* clean logs */
+	uint64_t clean_rate_bytes;  /* per second; 0: as fast as guests let it */
 };
 
 /* Strings are the caller's to release. -EINVAL: wrong usage. */

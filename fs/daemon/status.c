@@ -6,10 +6,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include "fs/ctl/server.h"
+#include "fs/daemon/usage.h"
 #include "fs/util/cleanup.h"
 
 /* "Not known while it is closed": only the opened delta has an index. */
@@ -20,21 +21,13 @@ static json_t *number(uint64_t value)
 	return json_integer((json_int_t)value);
 }
 
-/* A closed delta is described by its log file. */
-static void stat_log(const struct attached_disk *disk, uint64_t *ret_bytes, uint64_t *ret_sec)
+/* A step that waits for room is no trouble of the disk's. */
+static json_t *upkeep_text(struct attached_disk *disk)
 {
-	const struct manifest *m = disk->clone->manifest;
-	AUTO_CLOSE int dirfd = store_clone_dirfd(disk->clone->table->store, m->name);
-	char id[ID_TEXT], name[ID_TEXT + 4];
-	struct stat st;
+	int rc = atomic_load(&disk->keeping.error);
 
-	*ret_bytes = *ret_sec = 0;
-	id_format(&m->disks[disk->index].log, id);
-	snprintf(name, sizeof(name), "%s.log", id);
-	if (dirfd < 0 || fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return;
-	*ret_bytes = (uint64_t)st.st_blocks * 512;
-	*ret_sec = (uint64_t)st.st_mtime;
+	return rc == 0 || rc == -ENOSPC ? json_null()
+		: json_sprintf("upkeep of its log fails: %s", strerror(-rc));
 }
 
 static json_t *error_text(struct attached_disk *disk)
@@ -46,7 +39,7 @@ static json_t *error_text(struct attached_disk *disk)
 	if (disk->error)
 		return ctl_text(disk->error);
 	if (!disk->base)
-		return json_null();
+		return upkeep_text(disk);
 	base_info(disk->base, &base);
 	if (base.state == BASE_CHANGED)
 		return json_sprintf("its base changed");
@@ -55,7 +48,7 @@ static json_t *error_text(struct attached_disk *disk)
 	if (base.moved)
 		return ctl_text("its base was moved or deleted, and is lost once the daemon stops: "
 			"put it back, or hydrate the clone");
-	return json_null();
+	return upkeep_text(disk);
 }
 
 struct collection {
@@ -65,6 +58,31 @@ struct collection {
 	size_t n_bases, size;
 };
 
+static uint32_t count_layers(struct attached_disk *disk)
+{
+	SCOPED_LOCK(&disk->clone->lock);
+
+	return disk->clone->manifest->disks[disk->index].n_layers;
+}
+
+static json_t *snapshots_array(struct attached *clone)
+{
+	json_t *array = json_array();
+	SCOPED_LOCK(&clone->lock);
+
+	for (uint32_t i = 0; array && i < clone->manifest->n_snapshots; i++) {
+		const struct store_snapshot *snapshot = &clone->manifest->snapshots[i];
+
+		if (json_array_append_new(array, json_pack("{s:o, s:I}", "name",
+			    ctl_text(snapshot->name), "created",
+			    (json_int_t)snapshot->created_sec)) < 0) {
+			json_decref(array);
+			array = NULL;
+		}
+	}
+	return array;
+}
+
 static json_t *disk_object(struct attached_disk *disk, struct collection *all)
 {
 	const struct store_disk *from = &disk->clone->manifest->disks[disk->index];
@@ -73,15 +91,19 @@ static json_t *disk_object(struct attached_disk *disk, struct collection *all)
 
 	mount_disk_info(disk->clone->shown, disk->index, &info);
 	if (!info.opened)
-		stat_log(disk, &info.stats.log_bytes, &info.stats.last_write_sec);
+		usage_log(disk, &info.stats.log_bytes, &info.stats.last_write_sec);
 	all->log_bytes += info.stats.log_bytes;
 	snprintf(path, sizeof(path), "%s/%s/%s%s", all->mountpoint, disk->clone->manifest->name,
 		from->target, STORE_DISK_SUFFIX);
-	return json_pack("{s:s, s:o, s:o, s:o, s:o?, s:o?, s:o, s:o, s:o, s:o, s:o, s:o?, s:o}",
+	return json_pack("{s:s, s:o, s:o, s:o, s:b, s:o?, s:o?, s:o?, s:o?, s:o, s:o, s:o, s:o, s:o, "
+		"s:o, s:o?, s:o}",
 		"target", from->target,
 		"path", ctl_text(path),
 		"size_bytes", number(info.attr.size_bytes),
 		"log_bytes", number(info.stats.log_bytes),
+		"opened", (int)info.opened,
+		"index_bytes", info.opened ? number(info.stats.index_bytes) : UNKNOWN,
+		"replayed_bytes", info.opened ? number(info.stats.replayed_bytes) : UNKNOWN,
 		"live_bytes", info.opened ? number(info.stats.live_bytes) : UNKNOWN,
 		"data_blocks", info.opened ? number(info.stats.data_blocks) : UNKNOWN,
 		"last_write", number(info.stats.last_write_sec),
@@ -89,6 +111,7 @@ static json_t *disk_object(struct attached_disk *disk, struct collection *all)
 		"uid", number(info.attr.uid),
 		"gid", number(info.attr.gid),
 		"mode", number(info.attr.mode),
+		"layers", number(count_layers(disk)),
 		"base", from->base_path ? ctl_text(from->base_path) : NULL,
 		"error", error_text(disk));
 }
@@ -96,16 +119,23 @@ static json_t *disk_object(struct attached_disk *disk, struct collection *all)
 static json_t *clone_object(struct attached *clone, struct collection *all)
 {
 	json_t *disks = json_array();
+	struct space_info space;
 	char id[ID_TEXT];
 
+	space_info(clone->space, &space);
 	id_format(&clone->manifest->id, id);
 	for (uint32_t i = 0; i < clone->manifest->n_disks; i++)
 		if (json_array_append_new(disks, disk_object(&clone->disks[i], all)) < 0) {
 			json_decref(disks);
 			return NULL;
 		}
-	return json_pack("{s:o, s:s, s:o}", "name", ctl_text(clone->manifest->name), "id", id,
-		"disks", disks);
+	return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o}",
+		"name", ctl_text(clone->manifest->name),
+		"id", id,
+		"quota_bytes", number(space.quota_bytes),
+		"used_bytes", number(space.used_bytes),
+		"disks", disks,
+		"snapshots", snapshots_array(clone));
 }
 
 static const char *state_name(const struct base_info *base)
@@ -198,29 +228,35 @@ static int add_clones_locked(struct table *table, json_t *clones, struct collect
 	return 0;
 }
 
-static uint64_t free_bytes(struct store *store)
+static json_t *store_object(struct table *table, uint64_t log_bytes)
 {
-	struct statvfs fs;
+	struct space_info space;
 
-	if (fstatvfs(store_dirfd(store), &fs) < 0)
-		return 0;
-	return (uint64_t)fs.f_bavail * fs.f_frsize;
+	space_pool_info(table->pool, &space);
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:b}",
+		"store_bytes", number(log_bytes),
+		"store_used_bytes", number(space.store_used_bytes),
+		"store_free_bytes", number(space.free_bytes),
+		"store_quota_bytes", number(space.store_quota_bytes),
+		"reserve_bytes", number(space.reserve_bytes),
+		"reserve_filled_bytes", number(space.reserve_filled_bytes),
+		"reserve_counted", (int)space.reserve_counted);
 }
 
 int status_add_table(struct table *table, const char *mountpoint, json_t *reply)
 {
 	struct collection all = {.mountpoint = mountpoint};
-	json_t *clones = json_array();
+	json_t *clones = json_array(), *store;
 	int rc;
 	SCOPED_LOCK(&table->lock);
 
 	rc = add_clones_locked(table, clones, &all);
+	store = store_object(table, all.log_bytes);
 	if (json_object_set_new(reply, "clones", clones) < 0 ||
 		json_object_set_new(reply, "bases", bases_array(&all)) < 0 ||
-		json_object_set_new(reply, "store_bytes", number(all.log_bytes)) < 0 ||
-		json_object_set_new(reply, "store_free_bytes",
-			number(free_bytes(table->store))) < 0)
+		!store || json_object_update(reply, store) < 0)
 		rc = -ENOMEM;
+	json_decref(store);
 	free(all.base);
 	return rc;
 }

@@ -7,8 +7,8 @@
 
 #include "fs/daemon/attach.h"
 
-/* Add members "clones", "bases", "store_bytes" and "store_free_bytes" to reply.
- * 0 or -ENOMEM. */
+/* Add members "clones", "bases", "store_..." and "reserve_..." to reply. 0 or
+ * -ENOMEM. */
 int status_add_table(struct table *table, const char *mountpoint, json_t *reply);
 
 #endif

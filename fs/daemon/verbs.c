@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "fs/base/base.h"
+#include "fs/daemon/changes.h"
 #include "fs/daemon/daemon.h"
 #include "fs/daemon/status.h"
 #include "fs/mount/mountpoint.h"
@@ -60,14 +61,15 @@ static int status(struct daemon *daemon, struct client *client, const json_t *re
 	int rc;
 
 	id_format(store_id(daemon->store), id);
-	head = json_pack("{s:s, s:i, s:o, s:s, s:o, s:I, s:s}",
+	head = json_pack("{s:s, s:i, s:o, s:s, s:o, s:I, s:s, s:I}",
 		"version", LAZYCLONE_VERSION,
 		"pid", (int)getpid(),
 		"store", ctl_text(store_path(daemon->store)),
 		"store_id", id,
 		"mountpoint", ctl_text(daemon->point.path),
 		"started", (json_int_t)daemon->started_sec,
-		"guard", mountpoint_guard_name(daemon->point.guard));
+		"guard", mountpoint_guard_name(daemon->point.guard),
+		"memory_bytes", (json_int_t)keeper_memory_bytes(daemon->keeper));
 	rc = head ? json_object_update(reply, head) : -1;
 	json_decref(head);
 	if (rc == 0)
@@ -144,6 +146,105 @@ static int detach(struct daemon *daemon, struct client *client, const json_t *re
 	return table_detach(&daemon->table, clone, &id, err);
 }
 
+/* The clone, and a second text. */
+static int clone_and(const json_t *request, const char *verb, const char *member, size_t max,
+	const char **ret_clone, const char **ret_text, struct err *err)
+{
+	*ret_clone = text_of(request, "clone", STORE_NAME_MAX);
+	if (!*ret_clone)
+		return missing(verb, "clone", err);
+	*ret_text = text_of(request, member, max);
+	return *ret_text ? 0 : missing(verb, member, err);
+}
+
+/* The same when the second one may be left out: then it is NULL. */
+static int clone_and_maybe(const json_t *request, const char *verb, const char *member,
+	const char **ret_clone, const char **ret_text, struct err *err)
+{
+	const json_t *given = json_object_get(request, member);
+
+	*ret_text = NULL;
+	*ret_clone = text_of(request, "clone", STORE_NAME_MAX);
+	if (!*ret_clone)
+		return missing(verb, "clone", err);
+	if (!given || json_is_null(given))
+		return 0;
+	return clone_and(request, verb, member, STORE_NAME_MAX, ret_clone, ret_text, err);
+}
+
+static int get_number(const json_t *request, const char *verb, const char *member,
+	uint64_t *ret_value, struct err *err)
+{
+	const json_t *value = json_object_get(request, member);
+
+	if (!json_is_integer(value) || json_integer_value(value) < 0)
+		return missing(verb, member, err);
+	*ret_value = (uint64_t)json_integer_value(value);
+	return 0;
+}
+
+static int snapshot(struct daemon *daemon, struct client *client, const json_t *request,
+	json_t *reply, struct err *err)
+{
+	const char *clone, *name;
+	int rc = clone_and_maybe(request, "snapshot", "name", &clone, &name, err);
+
+	return rc < 0 ? rc : table_snapshot(&daemon->table, clone, name, err);
+}
+
+static int reset(struct daemon *daemon, struct client *client, const json_t *request,
+	json_t *reply, struct err *err)
+{
+	const char *clone, *to;
+	int rc = clone_and_maybe(request, "reset", "to", &clone, &to, err);
+
+	return rc < 0 ? rc : table_reset(&daemon->table, clone, to, err);
+}
+
+static int forget(struct daemon *daemon, struct client *client, const json_t *request,
+	json_t *reply, struct err *err)
+{
+	const char *clone, *name;
+	int rc = clone_and(request, "forget", "name", STORE_NAME_MAX, &clone, &name, err);
+
+	return rc < 0 ? rc : table_forget(&daemon->table, clone, name, err);
+}
+
+static int quota(struct daemon *daemon, struct client *client, const json_t *request,
+	json_t *reply, struct err *err)
+{
+	const char *clone = text_of(request, "clone", STORE_NAME_MAX);
+	uint64_t bytes;
+	int rc = clone ? get_number(request, "quota", "bytes", &bytes, err)
+		       : missing("quota", "clone", err);
+
+	return rc < 0 ? rc : table_quota(&daemon->table, clone, bytes, err);
+}
+
+static int check(struct daemon *daemon, struct client *client, const json_t *request,
+	json_t *reply, struct err *err)
+{
+	struct disk_verified verified;
+	const char *clone, *target;
+	uint64_t from;
+	int rc = clone_and(request, "check", "disk", STORE_TARGET_MAX, &clone, &target, err);
+
+	if (rc == 0)
+		rc = get_number(request, "check", "from", &from, err);
+	if (rc == 0)
+		rc = table_check(&daemon->table, clone, target, from, &verified, err);
+	if (rc < 0)
+		return rc;
+	if (json_object_set_new(reply, "next_block", json_integer((json_int_t)verified.next)) < 0 ||
+		json_object_set_new(reply, "end_block", json_integer((json_int_t)verified.end)) < 0 ||
+		json_object_set_new(reply, "data_blocks",
+			json_integer((json_int_t)verified.data_blocks)) < 0 ||
+		json_object_set_new(reply, "bad_blocks",
+			json_integer((json_int_t)verified.bad_blocks)) < 0)
+		return err_sys(err, -ENOMEM, "check");
+	return 0;
+}
+
 static const struct verb {
 	const char *name;
 	int (*run)(struct daemon *daemon, struct client *client, const json_t *request,
@@ -153,6 +254,11 @@ static const struct verb {
 	{"hold", hold},
 	{"attach", attach},
 	{"detach", detach},
+	{"snapshot", snapshot},
+	{"reset", reset},
+	{"forget", forget},
+	{"quota", quota},
+	{"check", check},
 };
 
 static int run(struct daemon *daemon, struct client *client, const struct verb *verb,

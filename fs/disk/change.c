@@ -16,6 +16,7 @@
 /* One change under way: len bytes of data, or of zeros if data is NULL. */
 struct change {
 	struct disk *disk;
+	struct delta *delta; /* stays the disk's as long as the change is announced */
 	const char *data;
 	uint64_t len;
 	uint64_t off;
@@ -24,16 +25,16 @@ struct change {
 	char edge[2][DELTA_BLOCK_BYTES];
 };
 
-static int put_blocks(struct disk *disk, const char *data, uint64_t block, uint64_t count)
+static int put_blocks(struct delta *delta, const char *data, uint64_t block, uint64_t count)
 {
 	int rc = 0;
 
 	if (!data)
-		return count > 0 ? delta_zero(disk->delta, block, count) : 0;
+		return count > 0 ? delta_zero(delta, block, count) : 0;
 	while (rc == 0 && count > 0) {
 		uint32_t n = (uint32_t)min_u64(count, DELTA_BLOCKS_MAX);
 
-		rc = delta_write(disk->delta, data, n, block);
+		rc = delta_write(delta, data, n, block);
 		data += n * BLOCK;
 		block += n;
 		count -= n;
@@ -67,13 +68,13 @@ static int put_with_edges(struct change *c)
 	int rc = 0;
 
 	if (r->head_partial && r->tail_partial && first == limit)
-		return delta_write(c->disk->delta, c->edge, 2, r->first);
+		return delta_write(c->delta, c->edge, 2, r->first);
 	if (r->head_partial)
-		rc = delta_write(c->disk->delta, c->edge[0], 1, r->first);
+		rc = delta_write(c->delta, c->edge[0], 1, r->first);
 	if (rc == 0)
-		rc = put_blocks(c->disk, middle, first, limit - first);
+		rc = put_blocks(c->delta, middle, first, limit - first);
 	if (rc == 0 && r->tail_partial)
-		rc = delta_write(c->disk->delta, c->edge[1], 1, r->last);
+		rc = delta_write(c->delta, c->edge[1], 1, r->last);
 	return rc;
 }
 
@@ -84,7 +85,7 @@ static int make_partial(struct change *c, bool nowait)
 
 	if (r->first == r->last) {
 		rc = merge(c, c->edge[0], r->first, nowait);
-		return rc < 0 ? rc : delta_write(c->disk->delta, c->edge[0], 1, r->first);
+		return rc < 0 ? rc : delta_write(c->delta, c->edge[0], 1, r->first);
 	}
 	if (r->head_partial)
 		rc = merge(c, c->edge[0], r->first, nowait);
@@ -115,10 +116,12 @@ static int make_change(struct disk *disk, const char *data, uint64_t len, uint64
 	rc = rangelock_enter(&disk->changes, &c.range, nowait);
 	if (rc < 0)
 		return rc;
-	if (partial)
-		rc = make_partial(&c, nowait);
-	else
-		rc = put_blocks(disk, data, c.range.first, len / BLOCK);
+	/* Both only now: a freeze may just have ended. */
+	c.delta = disk_stack(disk)->delta;
+	rc = disk_state(disk);
+	if (rc == 0)
+		rc = partial ? make_partial(&c, nowait)
+			     : put_blocks(c.delta, data, c.range.first, len / BLOCK);
 	rangelock_leave(&disk->changes, &c.range);
 	return rc;
 }

@@ -5,14 +5,20 @@
 #include <assert.h>
 #include <errno.h>
 #include <stddef.h>
+#include <time.h>
 
 #include "fs/util/cleanup.h"
 
 void rangelock_init(struct rangelock *rl)
 {
+	pthread_condattr_t monotonic;
+
 	*rl = (struct rangelock){0};
 	pthread_mutex_init(&rl->lock, NULL);
-	pthread_cond_init(&rl->left, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&rl->left, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 }
 
 void rangelock_destroy(struct rangelock *rl)
@@ -79,12 +85,17 @@ int rangelock_enter(struct rangelock *rl, struct range *range, bool nowait)
 {
 	assert(range->first <= range->last);
 	SCOPED_LOCK(&rl->lock);
+	if (nowait && rl->stopped)
+		return -EAGAIN;
+	rl->waiting++;
+	while (rl->stopped)
+		pthread_cond_wait(&rl->left, &rl->lock);
 	append_locked(rl, range);
 	if (nowait && blocked_locked(rl, range)) {
+		rl->waiting--;
 		remove_locked(rl, range);
 		return -EAGAIN;
 	}
-	rl->waiting++;
 	while (blocked_locked(rl, range))
 		pthread_cond_wait(&rl->left, &rl->lock);
 	rl->waiting--;
@@ -97,4 +108,44 @@ void rangelock_leave(struct rangelock *rl, struct range *range)
 	remove_locked(rl, range);
 	if (rl->waiting > 0)
 		pthread_cond_broadcast(&rl->left);
+}
+
+static struct timespec after_ms(unsigned int ms)
+{
+	struct timespec until;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	return until;
+}
+
+int rangelock_stop(struct rangelock *rl, unsigned int ms)
+{
+	const struct timespec until = after_ms(ms);
+	int rc = 0;
+	SCOPED_LOCK(&rl->lock);
+
+	assert(!rl->stopped);
+	rl->stopped = true;
+	rl->waiting++;
+	while (rl->oldest && rc != ETIMEDOUT)
+		rc = pthread_cond_timedwait(&rl->left, &rl->lock, &until);
+	rl->waiting--;
+	if (!rl->oldest)
+		return 0;
+	rl->stopped = false;
+	pthread_cond_broadcast(&rl->left);
+	return -ETIMEDOUT;
+}
+
+void rangelock_go(struct rangelock *rl)
+{
+	SCOPED_LOCK(&rl->lock);
+
+	assert(rl->stopped);
+	rl->stopped = false;
+	pthread_cond_broadcast(&rl->left);
 }

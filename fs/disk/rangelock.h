@@ -13,6 +13,9 @@
  * at once, and never a second range while it holds one. Entries live on their
  * owners' stacks; without conflict the cost is one short mutex each way and a
  * walk over the changes that run.
+ *
+ * A freeze needs a moment without changes: rangelock_stop() waits for those
+ * that run, for a bounded time, and keeps later ones out until rangelock_go().
  */
 #ifndef FS_DISK_RANGELOCK_H
 #define FS_DISK_RANGELOCK_H
@@ -39,6 +42,7 @@ struct rangelock {
 	struct range *newest;
 	uint32_t partial; /* announced ranges with a partial block */
 	uint32_t waiting;
+	bool stopped; /* nobody enters; who is in the list finishes */
 };
 
 void rangelock_init(struct rangelock *rl);
@@ -48,5 +52,10 @@ void rangelock_destroy(struct rangelock *rl);
  * it. With nowait: -EAGAIN instead of waiting, and it is not announced. */
 int rangelock_enter(struct rangelock *rl, struct range *range, bool nowait);
 void rangelock_leave(struct rangelock *rl, struct range *range);
+
+/* Keep everybody out, and wait for those inside: for at most ms, then
+ * -ETIMEDOUT, and all is as before. One caller at a time. */
+int rangelock_stop(struct rangelock *rl, unsigned int ms);
+void rangelock_go(struct rangelock *rl);
 
 #endif

@@ -12,7 +12,7 @@
 
 #define DATA_STEP_BLOCKS 16384
 
-/* count blocks from block on that the delta does not own: data or hole, and
+/* count blocks from block on that nobody above the base owns: data or hole, and
  * for how many of them? */
 static bool base_run(struct disk *disk, uint64_t block, uint64_t count, uint64_t *ret_run)
 {
@@ -37,34 +37,53 @@ static bool base_run(struct disk *disk, uint64_t block, uint64_t count, uint64_t
 	return run < len && run < BLOCK;
 }
 
-/* Is block data, and how many from there are alike? The delta finds a run of
- * zeros or of nothing in one step, but counts data blocks one by one under its
- * lock: so not at all when data is what is sought, else so many at a time. */
-static bool run_at(
-	struct disk *disk, uint64_t block, uint64_t count, bool data_sought, uint64_t *ret_run)
+/* Who owns block in one delta, and how many from there. It finds a run of zeros
+ * or of nothing in one step, but counts data blocks one by one under its lock:
+ * so not at all when data is what is sought, else so many at a time. */
+static enum delta_owner map_at(struct delta *delta, uint64_t block, uint64_t count,
+	bool data_sought, uint64_t *ret_run)
 {
-	enum delta_owner owner = delta_map(disk->delta, block, 1, ret_run);
+	enum delta_owner owner = delta_map(delta, block, 1, ret_run);
+	bool data = owner == DELTA_DATA || owner == DELTA_BAD;
 
-	if (owner == DELTA_DATA && data_sought)
-		return true;
-	if (owner == DELTA_DATA)
-		count = min_u64(count, DATA_STEP_BLOCKS);
-	owner = delta_map(disk->delta, block, count, ret_run);
-	if (owner == DELTA_ABSENT)
-		return base_run(disk, block, *ret_run, ret_run);
-	return owner == DELTA_DATA;
+	if (data && data_sought)
+		return owner;
+	return delta_map(delta, block, data ? min_u64(count, DATA_STEP_BLOCKS) : count, ret_run);
+}
+
+/* Is block data, and how many from there are alike? */
+static bool run_at(struct disk *disk, const struct stack *stack, uint64_t block, uint64_t count,
+	bool data_sought, uint64_t *ret_run)
+{
+	for (uint32_t depth = 0; depth <= stack->n_layers; depth++) {
+		uint64_t end = stack_end_block(stack, depth);
+		enum delta_owner owner;
+
+		*ret_run = count;
+		if (block >= end)
+			return false;
+		owner = map_at(stack_delta(stack, depth), block, min_u64(count, end - block),
+			data_sought, ret_run);
+		if (owner != DELTA_ABSENT)
+			return owner != DELTA_ZERO;
+		count = *ret_run;
+	}
+	return base_run(disk, block, count, ret_run);
 }
 
 int disk_seek(struct disk *disk, uint64_t off, bool data, uint64_t *ret_off)
 {
 	uint64_t size = disk_size(disk);
 	uint64_t blocks = round_up(size, BLOCK) / BLOCK;
+	const struct stack *stack = disk_stack(disk);
 	uint64_t run;
 
+	if (disk_state(disk) < 0)
+		return -EIO;
 	if (off >= size)
 		return -ENXIO;
 	for (uint64_t block = off / BLOCK; block < blocks; block += run) {
-		if (run_at(disk, block, blocks - block, data, &run) == data) {
+		if (run_at(disk, stack, block, blocks - block, data, &run) == data) {
 			*ret_off = max_u64(off, block * BLOCK);
 			return 0;
 		}

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "fs/mount/load.h"
 #include "fs/mount/session.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/round.h"
@@ -26,13 +27,25 @@ static struct mount_disk *pin(fuse_req_t req, fuse_ino_t ino)
 	return disk;
 }
 
-/* Serve it in the pool. what: how, and what of the request is not the same for all. */
-static void hand_over(fuse_req_t req, struct mount_disk *disk, struct waiting what, size_t data_len)
+/* Serve it in the pool. disk: as in done(); what: how, and what of the request
+ * is not the same for all. */
+static void hand_over(fuse_req_t req, struct mount_disk *at, struct disk *disk,
+	struct waiting what, size_t data_len)
 {
+	if (disk)
+		load_unuse(at);
 	what.req = req;
 	what.mount = fuse_req_userdata(req);
-	what.disk = disk;
+	what.disk = at;
 	session_wait(&what, data_len);
+}
+
+/* The end of a request that was served here: disk NULL, it was closed. */
+static void done(struct mount_disk *at, struct disk *disk)
+{
+	if (disk)
+		load_unuse(at);
+	tree_disk_unpin(at);
 }
 
 static void reply_open(fuse_req_t req, struct mount_disk *disk)
@@ -57,30 +70,34 @@ static void serve_open(struct waiting *w)
 {
 	struct disk *opened;
 
-	if (session_open_disk(w->mount, w->disk, &opened) < 0)
+	if (load_open(w->mount, w->disk, &opened) < 0) {
 		refuse_open(w->req, w->disk, EIO);
-	else
+	} else {
+		load_unuse(w->disk);
 		reply_open(w->req, w->disk);
+	}
 }
 
 void data_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct mount *mount = fuse_req_userdata(req);
-	struct mount_disk *disk = tree_disk_pin_open(&mount->tree, ino);
+	struct mount_disk *at = tree_disk_pin_open(&mount->tree, ino);
+	struct disk *disk;
 
-	if (!disk) {
+	if (!at) {
 		fuse_reply_err(req, ESTALE);
 		return;
 	}
+	disk = load_use(at);
 	if (atomic_load(&mount->refusing)) {
-		refuse_open(req, disk, ENOTCONN);
-	} else if (session_disk(disk)) {
-		reply_open(req, disk);
+		refuse_open(req, at, ENOTCONN);
+	} else if (disk) {
+		reply_open(req, at);
 	} else {
-		hand_over(req, disk, (struct waiting){.serve = serve_open}, 0);
+		hand_over(req, at, NULL, (struct waiting){.serve = serve_open}, 0);
 		return;
 	}
-	tree_disk_unpin(disk);
+	done(at, disk);
 }
 
 void data_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -120,12 +137,13 @@ static void serve_read(struct waiting *w)
 	AUTO_FREE char *buf = NULL;
 	struct disk *disk;
 	uint64_t len = 0;
-	int rc = session_open_disk(w->mount, w->disk, &disk);
+	int rc = load_open(w->mount, w->disk, &disk);
 
 	if (rc == 0) {
 		len = clamp(disk, w->len, w->off);
 		buf = malloc(len ? len : 1);
 		rc = buf ? read_disk(disk, buf, len, w->off, 0) : -ENOMEM;
+		load_unuse(w->disk);
 	}
 	reply_data(w->req, rc, buf, len);
 }
@@ -140,7 +158,7 @@ void data_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fu
 
 	if (!at)
 		return;
-	disk = session_disk(at);
+	disk = load_use(at);
 	if (off < 0 || size > DISK_IO_MAX) {
 		rc = -EINVAL;
 	} else if (disk) {
@@ -148,12 +166,12 @@ void data_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fu
 		rc = read_disk(disk, buf, len, (uint64_t)off, DISK_NOWAIT);
 	}
 	if (rc == -EAGAIN) {
-		hand_over(req, at, (struct waiting){.serve = serve_read, .lane = LANE_READ,
+		hand_over(req, at, disk, (struct waiting){.serve = serve_read, .lane = LANE_READ,
 			.off = (uint64_t)off, .len = size}, 0);
 		return;
 	}
 	reply_data(req, rc, buf, len);
-	tree_disk_unpin(at);
+	done(at, disk);
 }
 
 /* A disk has an end: it neither grows by being written, nor is a write cut. */
@@ -176,10 +194,12 @@ static void reply_written(fuse_req_t req, int rc, size_t len)
 static void serve_write(struct waiting *w)
 {
 	struct disk *disk;
-	int rc = session_open_disk(w->mount, w->disk, &disk);
+	int rc = load_open(w->mount, w->disk, &disk);
 
-	if (rc == 0)
+	if (rc == 0) {
 		rc = write_disk(disk, w->data, w->len, w->off, 0);
+		load_unuse(w->disk);
+	}
 	reply_written(w->req, rc, w->len);
 }
 
@@ -192,28 +212,23 @@ void data_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, of
 
 	if (!at)
 		return;
-	disk = session_disk(at);
+	disk = load_use(at);
 	if (off < 0 || size > DISK_IO_MAX)
 		rc = -EINVAL;
 	else if (disk)
 		rc = write_disk(disk, buf, size, (uint64_t)off, DISK_NOWAIT);
 	if (rc == -EAGAIN) {
-		hand_over(req, at, (struct waiting){.serve = serve_write, .lane = LANE_WRITE,
+		hand_over(req, at, disk, (struct waiting){.serve = serve_write, .lane = LANE_WRITE,
 			.off = (uint64_t)off, .len = size, .data = buf}, size);
 		return;
 	}
 	reply_written(req, rc, size);
-	tree_disk_unpin(at);
+	done(at, disk);
 }
 
 static void serve_fsync(struct waiting *w)
 {
-	struct disk *disk;
-	int rc = session_open_disk(w->mount, w->disk, &disk);
-
-	if (rc == 0)
-		rc = disk_flush(disk);
-	fuse_reply_err(w->req, session_guest_errno(rc));
+	fuse_reply_err(w->req, session_guest_errno(load_flush(w->mount, w->disk)));
 }
 
 void data_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -223,14 +238,14 @@ void data_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_i
 
 	if (!at)
 		return;
-	disk = session_disk(at);
-	if (!disk || disk_unsynced(disk)) {
-		hand_over(req, at, (struct waiting){.serve = serve_fsync}, 0);
+	disk = load_use(at);
+	if (load_must_wait_to_flush(at, disk)) {
+		hand_over(req, at, disk, (struct waiting){.serve = serve_fsync}, 0);
 		return;
 	}
 	/* Nothing to wait for, but an earlier failure has to be told again. */
 	fuse_reply_err(req, session_guest_errno(disk_flush(disk)));
-	tree_disk_unpin(at);
+	done(at, disk);
 }
 
 static bool makes_zeros(int mode)
@@ -254,10 +269,12 @@ static int allocate(struct disk *disk, int mode, uint64_t off, uint64_t len, uns
 static void serve_fallocate(struct waiting *w)
 {
 	struct disk *disk;
-	int rc = session_open_disk(w->mount, w->disk, &disk);
+	int rc = load_open(w->mount, w->disk, &disk);
 
-	if (rc == 0)
+	if (rc == 0) {
 		rc = allocate(disk, w->arg, w->off, w->len, 0);
+		load_unuse(w->disk);
+	}
 	fuse_reply_err(w->req, session_guest_errno(rc));
 }
 
@@ -271,7 +288,7 @@ void data_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t l
 
 	if (!at)
 		return;
-	disk = session_disk(at);
+	disk = load_use(at);
 	if (mode & ~known)
 		rc = -EOPNOTSUPP;
 	else if (off < 0 || len <= 0)
@@ -279,22 +296,24 @@ void data_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t l
 	else if (disk)
 		rc = allocate(disk, mode, (uint64_t)off, (uint64_t)len, DISK_NOWAIT);
 	if (rc == -EAGAIN) {
-		hand_over(req, at, (struct waiting){.serve = serve_fallocate, .lane = LANE_WRITE,
+		hand_over(req, at, disk, (struct waiting){.serve = serve_fallocate, .lane = LANE_WRITE,
 			.off = (uint64_t)off, .len = (uint64_t)len, .arg = mode}, 0);
 		return;
 	}
 	fuse_reply_err(req, session_guest_errno(rc));
-	tree_disk_unpin(at);
+	done(at, disk);
 }
 
 static void serve_lseek(struct waiting *w)
 {
 	struct disk *disk;
 	uint64_t found;
-	int rc = session_open_disk(w->mount, w->disk, &disk);
+	int rc = load_open(w->mount, w->disk, &disk);
 
-	if (rc == 0)
+	if (rc == 0) {
 		rc = disk_seek(disk, w->off, w->arg == SEEK_DATA, &found);
+		load_unuse(w->disk);
+	}
 	if (rc < 0)
 		fuse_reply_err(w->req, session_guest_errno(rc));
 	else
@@ -310,7 +329,7 @@ void data_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fu
 	if (!at)
 		return;
 	if (off >= 0 && (whence == SEEK_DATA || whence == SEEK_HOLE)) {
-		hand_over(req, at, (struct waiting){.serve = serve_lseek,
+		hand_over(req, at, NULL, (struct waiting){.serve = serve_lseek,
 			.off = (uint64_t)off, .arg = whence}, 0);
 		return;
 	}

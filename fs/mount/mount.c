@@ -26,6 +26,7 @@
 
 #include "fs/mount/channel.h"
 #include "fs/mount/kernel.h"
+#include "fs/mount/load.h"
 #include "fs/mount/session.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/mounts.h"
@@ -37,10 +38,6 @@
 /* Interrupts a worker's read of the next request; ignored otherwise. */
 #define WAKE_SIGNAL SIGUSR2
 #define WAKE_AGAIN_US 2000
-
-/* How long a disk that was just closed may take to be seen closed: the kernel
- * tells us asynchronously. */
-#define CLOSE_WAIT_MS 250
 
 struct worker {
 	struct mount *mount;
@@ -105,12 +102,12 @@ static void notify_gone(struct mount *mount, uint64_t parent, uint64_t ino, cons
 		fuse_lowlevel_notify_inval_entry(mount->session, parent, name, strlen(name));
 }
 
-static int close_disks(struct mount_clone *clone)
+static int close_disks(struct mount *mount, struct mount_clone *clone)
 {
 	int rc = 0;
 
 	for (uint32_t i = 0; i < clone->n_disks; i++) {
-		int closed = disk_close(atomic_exchange(&clone->disks[i].disk, NULL));
+		int closed = load_close(mount, &clone->disks[i]);
 
 		if (rc == 0)
 			rc = closed;
@@ -123,7 +120,7 @@ static int take_out(struct mount *mount, struct mount_clone *clone, struct err *
 	struct mount_disk *busy;
 
 	while (tree_take_out(&mount->tree, clone, &busy) < 0)
-		if (!tree_wait_closed(&mount->tree, &busy->opens, CLOSE_WAIT_MS))
+		if (!tree_wait_closed(&mount->tree, &busy->opens, MOUNT_CLOSE_WAIT_MS))
 			return err_set(err, -EBUSY, "clone %s: its disk %s is open", clone->name,
 				busy->name);
 	return 0;
@@ -146,7 +143,7 @@ int mount_remove(struct mount *mount, struct mount_clone *clone, struct err *err
 		notify_gone(mount, TREE_ROOT, clone->ino, clone->name);
 	/* Nobody has a disk of it open, so nobody awaits its last flush; what it
 	 * could not keep is found when it is opened again. */
-	close_disks(clone);
+	close_disks(mount, clone);
 	tree_clone_free(clone);
 	return 0;
 }
@@ -154,18 +151,20 @@ int mount_remove(struct mount *mount, struct mount_clone *clone, struct err *err
 void mount_disk_info(struct mount_clone *clone, uint32_t i, struct mount_disk_info *ret_info)
 {
 	struct mount_disk *disk = &clone->disks[i];
-	struct disk *opened = session_disk(disk);
-	SCOPED_LOCK(&disk->attr_lock);
+	struct disk *opened = load_look(disk);
 
 	*ret_info = (struct mount_disk_info){
-		.attr = disk->attr,
 		.opens = atomic_load(&disk->opens),
 		.opened = opened,
 	};
-	if (opened) {
-		ret_info->attr.size_bytes = disk_size(opened);
-		disk_delta_stats(opened, &ret_info->stats);
-	}
+	pthread_mutex_lock(&disk->attr_lock);
+	ret_info->attr = disk->attr;
+	pthread_mutex_unlock(&disk->attr_lock);
+	if (!opened)
+		return;
+	ret_info->attr.size_bytes = disk_size(opened);
+	disk_delta_stats(opened, &ret_info->stats);
+	load_unuse(disk);
 }
 
 /* ---- workers ---- */
@@ -341,7 +340,7 @@ int mount_unmount(struct mount *mount, struct err *err)
 
 	/* From here on an open is either counted or refused. */
 	atomic_store(&mount->refusing, true);
-	if (!tree_wait_closed(&mount->tree, &mount->tree.opens, CLOSE_WAIT_MS) &&
+	if (!tree_wait_closed(&mount->tree, &mount->tree.opens, MOUNT_CLOSE_WAIT_MS) &&
 		tree_any_open(&mount->tree, name, sizeof(name)))
 		rc = err_set(err, -EBUSY, "mount %s: %s is open", mount->path, name);
 	if (rc == 0 && still_mounted(mount))
@@ -370,7 +369,7 @@ int mount_stop(struct mount *mount)
 	stop_workers(mount);
 	pool_drain(mount->pool);
 	for (uint32_t i = 0; i < mount->tree.n_slots; i++) {
-		int closed = close_disks(mount->tree.slots[i].clone);
+		int closed = close_disks(mount, mount->tree.slots[i].clone);
 
 		if (rc == 0)
 			rc = closed;

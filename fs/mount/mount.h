@@ -10,7 +10,9 @@
  *
  * The room knows names, node numbers and attributes of disks; what a disk is
  * made of is the backend's (fs/daemon). A disk is opened when somebody first
- * looks at it and stays open until its clone is removed or the mount stops.
+ * looks at it. It is closed when the visitor of mount_each_opened() says so
+ * (also while a guest has the file open: its next request opens it again),
+ * when its clone is removed, or when the mount stops.
  *
  * Node ids, which are also inode numbers, come from persistent numbers:
  * clone node << 16 for the directory, plus the disk's number for a file. They
@@ -32,6 +34,10 @@
 #define MOUNT_DISKS_MAX 65535 /* disk numbers are the low 16 bits of a node id */
 #define MOUNT_NODE_MAX ((UINT64_C(1) << 40) - 1)
 
+/* How long a disk that was just closed may take to be seen closed: the kernel
+ * tells us asynchronously. */
+#define MOUNT_CLOSE_WAIT_MS 250
+
 struct mount;
 struct mount_clone;
 
@@ -43,14 +49,25 @@ struct mount_attr {
 	uint64_t size_bytes;
 };
 
+/* Space as a guest may use it. */
+struct mount_space {
+	uint64_t total_bytes;
+	uint64_t free_bytes; /* that can still be written */
+};
+
 /* What the daemon does for the mount. disk_ctx is the one given to mount_add;
  * calls for one disk come one at a time, from threads that may wait. */
 struct mount_backend {
 	/* Open the disk; a failure is EIO for the guest, its reason the
-	 * backend's to remember. The mount closes it by disk_close(). */
+	 * backend's to remember. */
 	int (*open)(void *disk_ctx, struct disk **ret_disk);
+	/* Close it: what disk_close() returns. */
+	int (*close)(void *disk_ctx, struct disk *disk);
 	/* Make changed attributes durable. */
 	int (*keep)(void *disk_ctx, const struct mount_attr *attr);
+	/* What statfs says; any thread, must not wait. disk_ctx NULL: of no
+	 * clone in particular. */
+	void (*space)(void *ctx, void *disk_ctx, struct mount_space *ret_space);
 	/* The mount was taken away by somebody else. */
 	void (*gone)(void *ctx);
 	void *ctx;
@@ -92,6 +109,42 @@ int mount_remove(struct mount *mount, struct mount_clone *clone, struct err *err
 
 /* i: index into disks as given to mount_add. */
 void mount_disk_info(struct mount_clone *clone, uint32_t i, struct mount_disk_info *ret_info);
+
+/* Visiting the disks that are open in us, one after the other, whether guests
+ * have them open or not. One stays open, and its clone there, as long as it
+ * is visited; removing its clone waits. One thread at a time. */
+struct mount_visit {
+	struct disk *disk;
+	void *disk_ctx;
+	int64_t idle_ms; /* no request used it for so long, as of these visits */
+	int64_t idle_since_ms; /* clock_now_ms() less that: the same until it is used */
+	uint32_t opens;
+};
+
+enum mount_verdict {
+	MOUNT_KEEP,
+	MOUNT_UNLOAD, /* flush and close it, unless a request uses it by now */
+};
+
+typedef enum mount_verdict mount_visit_fn(void *ctx, const struct mount_visit *visit);
+
+void mount_each_opened(struct mount *mount, mount_visit_fn *fn, void *ctx);
+
+/* Open a disk of a clone if it is not, and keep it open until
+ * mount_unuse_disk(). Waits. -EIO: it cannot be opened. */
+int mount_use_disk(struct mount *mount, struct mount_clone *clone, uint32_t i,
+	struct disk **ret_disk);
+void mount_unuse_disk(struct mount_clone *clone, uint32_t i);
+
+/* Close all disks of a clone, and keep them closed: requests wait until
+ * mount_reload(), which always has to follow. -EBUSY, and all is as before:
+ * one of them is open by somebody (still is after a moment). */
+int mount_unload(struct mount *mount, struct mount_clone *clone, struct err *err);
+
+/* Let them be opened again. size_bytes: of each disk, if their content is another
+ * now, else NULL: then the next fsync of one whose last flush failed says so.
+ * What the kernel remembers of the disks is dropped. */
+void mount_reload(struct mount *mount, struct mount_clone *clone, const uint64_t *size_bytes);
 
 /* mountpoint: canonical (fs/mount/mountpoint.h). 0 when requests are served. */
 int mount_start(struct mount *mount, const char *mountpoint, struct err *err);

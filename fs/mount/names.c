@@ -2,8 +2,9 @@
 /* Requests about names and attributes: lookup, getattr, setattr, readdir, statfs.
  *
  * Attributes of a disk come from the opened disk (size, bytes of data, time
- * of the last write), so that looking at one opens it. One that cannot be
- * opened is shown full: an archiver must not take it for a hole.
+ * of the last write), so that looking at one opens it, unless it was open
+ * before: what it was like when it was closed is remembered. One that cannot
+ * be opened is shown full: an archiver must not take it for a hole.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "fs/mount/load.h"
 #include "fs/mount/session.h"
 #include "fs/util/cleanup.h"
 
@@ -23,10 +25,34 @@
 #define SET_TIMES (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_ATIME_NOW |           \
 	FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_CTIME)
 
-static void fill_disk(struct mount_disk *disk, struct stat *st)
+/* What the opened disk says of itself, or said when it was closed: false: unknown. */
+static bool figures(struct mount_disk *disk, uint64_t *ret_size, uint64_t *ret_data,
+	uint64_t *ret_written_sec)
 {
-	struct disk *opened = session_disk(disk);
-	struct delta_stats stats = {0};
+	struct disk *opened = load_look(disk);
+	struct delta_stats stats;
+
+	if (!opened) {
+		SCOPED_LOCK(&disk->attr_lock);
+
+		*ret_size = disk->attr.size_bytes;
+		*ret_data = disk->known ? disk->data_bytes : disk->attr.size_bytes;
+		*ret_written_sec = disk->known ? disk->last_write_sec : 0;
+		return disk->known;
+	}
+	disk_delta_stats(opened, &stats);
+	*ret_size = disk_size(opened);
+	*ret_data = disk_data_bytes(opened);
+	*ret_written_sec = stats.last_write_sec;
+	load_unuse(disk);
+	return true;
+}
+
+/* False: it was never opened, which may tell more. */
+static bool fill_disk(struct mount_disk *disk, struct stat *st)
+{
+	uint64_t size, data, written_sec;
+	bool known = figures(disk, &size, &data, &written_sec);
 	SCOPED_LOCK(&disk->attr_lock);
 
 	*st = (struct stat){
@@ -35,22 +61,26 @@ static void fill_disk(struct mount_disk *disk, struct stat *st)
 		.st_nlink = 1,
 		.st_uid = disk->attr.uid,
 		.st_gid = disk->attr.gid,
-		.st_size = (off_t)disk->attr.size_bytes,
-		.st_blocks = (blkcnt_t)(disk->attr.size_bytes / SECTOR_BYTES),
+		.st_size = (off_t)size,
+		.st_blocks = (blkcnt_t)(data / SECTOR_BYTES),
 		.st_blksize = IO_BYTES,
-		.st_mtime = disk->clone->created_sec,
-		.st_ctim = disk->changed,
+		.st_mtime = written_sec ? (time_t)written_sec : disk->clone->created_sec,
+		.st_ctim = disk->changed_at,
 	};
-	if (opened) {
-		disk_delta_stats(opened, &stats);
-		st->st_size = (off_t)disk_size(opened);
-		st->st_blocks = (blkcnt_t)(disk_data_bytes(opened) / SECTOR_BYTES);
-	}
-	if (stats.last_write_sec != 0)
-		st->st_mtime = (time_t)stats.last_write_sec;
 	if (st->st_ctime < st->st_mtime)
 		st->st_ctim = st->st_mtim;
 	st->st_atim = st->st_mtim;
+	return known;
+}
+
+/* Open it if nobody has, and fill. */
+static void open_and_fill(struct mount *mount, struct mount_disk *disk, struct stat *st)
+{
+	struct disk *opened;
+
+	if (load_open(mount, disk, &opened) == 0)
+		load_unuse(disk);
+	fill_disk(disk, st);
 }
 
 static void fill_dir(const struct mount *mount, const struct tree_dir *dir, struct stat *st)
@@ -82,11 +112,9 @@ static void reply_entry(fuse_req_t req, const struct stat *st)
 
 static void serve_lookup(struct waiting *w)
 {
-	struct disk *opened;
 	struct stat st;
 
-	session_open_disk(w->mount, w->disk, &opened);
-	fill_disk(w->disk, &st);
+	open_and_fill(w->mount, w->disk, &st);
 	reply_entry(w->req, &st);
 }
 
@@ -100,12 +128,11 @@ static void lookup_disk(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, ENOENT);
 		return;
 	}
-	if (!session_disk(disk)) {
+	if (!fill_disk(disk, &st)) {
 		session_wait(&(struct waiting){
 			.serve = serve_lookup, .req = req, .mount = mount, .disk = disk}, 0);
 		return;
 	}
-	fill_disk(disk, &st);
 	tree_disk_unpin(disk);
 	reply_entry(req, &st);
 }
@@ -130,11 +157,9 @@ void names_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 static void serve_getattr(struct waiting *w)
 {
-	struct disk *opened;
 	struct stat st;
 
-	session_open_disk(w->mount, w->disk, &opened);
-	fill_disk(w->disk, &st);
+	open_and_fill(w->mount, w->disk, &st);
 	fuse_reply_attr(w->req, &st, SESSION_TIMEOUT_SEC);
 }
 
@@ -155,29 +180,35 @@ void names_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		fuse_reply_err(req, ESTALE);
 		return;
 	}
-	if (!session_disk(disk)) {
+	if (!fill_disk(disk, &st)) {
 		session_wait(&(struct waiting){
 			.serve = serve_getattr, .req = req, .mount = mount, .disk = disk}, 0);
 		return;
 	}
-	fill_disk(disk, &st);
 	tree_disk_unpin(disk);
 	fuse_reply_attr(req, &st, SESSION_TIMEOUT_SEC);
 }
 
 /* Growing is the one change of size there is. */
-static int set_size(struct waiting *w, uint64_t size_bytes)
+static int grow(struct disk *disk, uint64_t size_bytes)
+{
+	if (size_bytes == disk_size(disk))
+		return 0;
+	if (size_bytes < disk_size(disk) || size_bytes % SECTOR_BYTES != 0)
+		return -EINVAL;
+	return disk_grow(disk, size_bytes);
+}
+
+static int set_size(struct mount *mount, struct mount_disk *disk, uint64_t size_bytes)
 {
 	struct disk *opened;
-	int rc = session_open_disk(w->mount, w->disk, &opened);
+	int rc = load_open_changing(mount, disk, &opened);
 
 	if (rc < 0)
 		return rc;
-	if (size_bytes == disk_size(opened))
-		return 0;
-	if (size_bytes < disk_size(opened) || size_bytes % SECTOR_BYTES != 0)
-		return -EINVAL;
-	return disk_grow(opened, size_bytes);
+	rc = grow(opened, size_bytes);
+	load_unuse(disk);
+	return rc;
 }
 
 static int keep(struct mount *mount, struct mount_disk *disk, const struct mount_attr *attr)
@@ -188,10 +219,11 @@ static int keep(struct mount *mount, struct mount_disk *disk, const struct mount
 		return rc;
 	SCOPED_LOCK(&disk->attr_lock);
 	disk->attr = *attr;
-	clock_gettime(CLOCK_REALTIME, &disk->changed);
+	clock_gettime(CLOCK_REALTIME, &disk->changed_at);
 	return 0;
 }
 
+/* Its change has been begun. */
 static int set_attr(struct waiting *w)
 {
 	struct mount_disk *disk = w->disk;
@@ -199,12 +231,9 @@ static int set_attr(struct waiting *w)
 	int rc = 0;
 
 	if (w->arg & FUSE_SET_ATTR_SIZE)
-		rc = set_size(w, (uint64_t)w->attr.st_size);
+		rc = set_size(w->mount, disk, (uint64_t)w->attr.st_size);
 	if (rc < 0)
 		return rc;
-	/* open_lock: one change of a disk's attributes at a time. attr_lock
-	 * cannot do it, a worker that answers GETATTR must not wait for a disk. */
-	SCOPED_LOCK(&disk->open_lock);
 	pthread_mutex_lock(&disk->attr_lock);
 	attr = old = disk->attr;
 	pthread_mutex_unlock(&disk->attr_lock);
@@ -224,9 +253,12 @@ static int set_attr(struct waiting *w)
 
 static void serve_setattr(struct waiting *w)
 {
-	int rc = set_attr(w);
 	struct stat st;
+	int rc;
 
+	load_begin_change(w->disk);
+	rc = set_attr(w);
+	load_end_change(w->disk);
 	if (rc < 0) {
 		fuse_reply_err(w->req, session_guest_errno(rc));
 		return;
@@ -293,13 +325,23 @@ void names_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 	fuse_reply_buf(req, buf, used);
 }
 
+/* What a guest may still write, not what the file system has: a quota and the
+ * store's reserve are none of it. */
 void names_statfs(fuse_req_t req, fuse_ino_t ino)
 {
-	const struct mount *mount = fuse_req_userdata(req);
+	struct mount *mount = fuse_req_userdata(req);
+	struct mount_disk *disk = tree_disk_pin_any(&mount->tree, ino);
+	struct mount_space space;
 	struct statvfs fs;
 
-	if (fstatvfs(mount->options.statfs_fd, &fs) < 0)
+	mount->backend.space(mount->backend.ctx, disk ? disk->ctx : NULL, &space);
+	if (disk)
+		tree_disk_unpin(disk);
+	if (fstatvfs(mount->options.statfs_fd, &fs) < 0 || fs.f_frsize == 0) {
 		fuse_reply_err(req, EIO);
-	else
-		fuse_reply_statfs(req, &fs);
+		return;
+	}
+	fs.f_blocks = (fsblkcnt_t)(space.total_bytes / fs.f_frsize);
+	fs.f_bavail = fs.f_bfree = (fsblkcnt_t)(space.free_bytes / fs.f_frsize);
+	fuse_reply_statfs(req, &fs);
 }

@@ -155,27 +155,6 @@ void session_wait(const struct waiting *what, size_t data_len)
 	tree_disk_unpin(here.disk);
 }
 
-struct disk *session_disk(struct mount_disk *disk)
-{
-	return atomic_load_explicit(&disk->disk, memory_order_acquire);
-}
-
-int session_open_disk(struct mount *mount, struct mount_disk *disk, struct disk **ret_disk)
-{
-	struct disk *opened = session_disk(disk);
-
-	if (!opened) {
-		SCOPED_LOCK(&disk->open_lock);
-
-		opened = session_disk(disk);
-		if (!opened && mount->backend.open(disk->ctx, &opened) < 0)
-			return -EIO;
-		atomic_store_explicit(&disk->disk, opened, memory_order_release);
-	}
-	*ret_disk = opened;
-	return 0;
-}
-
 int session_guest_errno(int rc)
 {
 	switch (rc) {

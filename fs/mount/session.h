@@ -63,12 +63,6 @@ struct waiting {
  * bytes at what->data are copied. Takes over the pin. */
 void session_wait(const struct waiting *what, size_t data_len);
 
-/* The opened disk, or NULL while nobody opened it. */
-struct disk *session_disk(struct mount_disk *disk);
-
-/* Open disk if nobody has; waits. 0 or -EIO. */
-int session_open_disk(struct mount *mount, struct mount_disk *disk, struct disk **ret_disk);
-
 /* What a guest may see of an error: never EINTR, EAGAIN or ENOSYS. */
 int session_guest_errno(int rc);
 

@@ -109,13 +109,14 @@ void tree_release(struct tree *tree)
 static int init_disk(struct mount_clone *clone, struct mount_disk *disk,
 	const struct mount_new_disk *from)
 {
-	pthread_mutex_init(&disk->open_lock, NULL);
+	pthread_mutex_init(&disk->load_lock, NULL);
+	pthread_cond_init(&disk->changed, NULL);
 	pthread_mutex_init(&disk->attr_lock, NULL);
 	disk->clone = clone;
 	disk->ino = clone->ino + from->number;
 	disk->ctx = from->ctx;
 	disk->attr = from->attr;
-	disk->changed.tv_sec = clone->created_sec;
+	disk->changed_at.tv_sec = clone->created_sec;
 	disk->name = strdup(from->name);
 	return disk->name ? 0 : -ENOMEM;
 }
@@ -152,7 +153,8 @@ void tree_clone_free(struct mount_clone *clone)
 	if (!clone)
 		return;
 	for (uint32_t i = 0; i < clone->n_disks; i++) {
-		pthread_mutex_destroy(&clone->disks[i].open_lock);
+		pthread_cond_destroy(&clone->disks[i].changed);
+		pthread_mutex_destroy(&clone->disks[i].load_lock);
 		pthread_mutex_destroy(&clone->disks[i].attr_lock);
 		free(clone->disks[i].name);
 	}
@@ -258,7 +260,7 @@ int tree_take_out(struct tree *tree, struct mount_clone *clone, struct mount_dis
 /* Called with every request that ends. A waiter counts itself before it looks
  * at the number it waits for, and that number went down before we look for
  * waiters: one of the two sees the other. */
-static void wake_waiters(struct tree *tree)
+void tree_wake_waiters(struct tree *tree)
 {
 	if (atomic_load(&tree->waiters) == 0)
 		return;
@@ -266,16 +268,20 @@ static void wake_waiters(struct tree *tree)
 	pthread_cond_broadcast(&tree->unused);
 }
 
-void tree_wait_unpinned(struct mount_clone *clone)
+void tree_wait_zero(struct tree *tree, const atomic_uint *count)
 {
-	struct tree *tree = clone->tree;
 	SCOPED_LOCK(&tree->wait_lock);
 
 	atomic_fetch_add(&tree->waiters, 1);
-	for (uint32_t i = 0; i < clone->n_disks; i++)
-		while (atomic_load(&clone->disks[i].pins) > 0)
-			pthread_cond_wait(&tree->unused, &tree->wait_lock);
+	while (atomic_load(count) > 0)
+		pthread_cond_wait(&tree->unused, &tree->wait_lock);
 	atomic_fetch_sub(&tree->waiters, 1);
+}
+
+void tree_wait_unpinned(struct mount_clone *clone)
+{
+	for (uint32_t i = 0; i < clone->n_disks; i++)
+		tree_wait_zero(clone->tree, &clone->disks[i].pins);
 }
 
 bool tree_wait_closed(struct tree *tree, const atomic_uint *opens, unsigned int ms)
@@ -325,6 +331,17 @@ struct mount_disk *tree_disk_pin(struct tree *tree, uint64_t ino)
 	return pin(disk_of_locked(tree, ino));
 }
 
+struct mount_disk *tree_disk_pin_any(struct tree *tree, uint64_t ino)
+{
+	const struct mount_clone *clone;
+	SCOPED_READ(&tree->lock);
+
+	clone = clone_of_locked(tree, ino);
+	if (clone && clone->ino == ino && clone->n_disks > 0)
+		return pin(&clone->disks[0]);
+	return pin(disk_of_locked(tree, ino));
+}
+
 struct mount_disk *tree_disk_pin_open(struct tree *tree, uint64_t ino)
 {
 	struct mount_disk *disk;
@@ -344,7 +361,7 @@ void tree_disk_unpin(struct mount_disk *disk)
 
 	/* The last touch of the disk: whoever waits may free it from here on. */
 	if (atomic_fetch_sub(&disk->pins, 1) == 1)
-		wake_waiters(tree);
+		tree_wake_waiters(tree);
 }
 
 void tree_disk_closed(struct mount_disk *disk)
@@ -353,7 +370,7 @@ void tree_disk_closed(struct mount_disk *disk)
 
 	atomic_fetch_sub(&tree->opens, 1);
 	if (atomic_fetch_sub(&disk->opens, 1) == 1)
-		wake_waiters(tree);
+		tree_wake_waiters(tree);
 }
 
 struct mount_disk *tree_disk_lookup(struct tree *tree, uint64_t parent, const char *name)
@@ -366,6 +383,32 @@ struct mount_disk *tree_disk_lookup(struct tree *tree, uint64_t parent, const ch
 		if (strcmp(clone->disks[i].name, name) == 0)
 			return pin(&clone->disks[i]);
 	return NULL;
+}
+
+/* Of a clone's disks the one with the lowest inode number above ino;
+ * loaded: of those that are open. */
+static struct mount_disk *next_disk(const struct mount_clone *clone, uint64_t ino, bool loaded)
+{
+	struct mount_disk *best = NULL;
+
+	for (uint32_t i = 0; i < clone->n_disks; i++) {
+		struct mount_disk *disk = &clone->disks[i];
+
+		if (disk->ino > ino && (!best || disk->ino < best->ino) &&
+			(!loaded || atomic_load(&disk->disk)))
+			best = disk;
+	}
+	return best;
+}
+
+struct mount_disk *tree_next_loaded(struct tree *tree, uint64_t ino)
+{
+	struct mount_disk *disk = NULL;
+	SCOPED_READ(&tree->lock);
+
+	for (uint32_t i = slot_from_locked(tree, ino >> NODE_SHIFT); !disk && i < tree->n_slots; i++)
+		disk = next_disk(tree->slots[i].clone, ino, true);
+	return pin(disk);
 }
 
 static int describe(const struct mount_clone *clone, struct tree_dir *ret_dir)
@@ -417,18 +460,13 @@ static bool next_clone_locked(const struct tree *tree, uint64_t cookie,
 bool tree_next(struct tree *tree, uint64_t dir, uint64_t cookie, struct tree_entry *ret_entry)
 {
 	const struct mount_clone *clone;
-	const struct mount_disk *best = NULL;
+	const struct mount_disk *best;
 	SCOPED_READ(&tree->lock);
 
 	if (dir == TREE_ROOT)
 		return next_clone_locked(tree, cookie, ret_entry);
 	clone = clone_of_locked(tree, dir);
-	for (uint32_t i = 0; clone && i < clone->n_disks; i++) {
-		const struct mount_disk *disk = &clone->disks[i];
-
-		if (disk->ino > cookie && (!best || disk->ino < best->ino))
-			best = disk;
-	}
+	best = clone ? next_disk(clone, cookie, false) : NULL;
 	if (best)
 		entry(best->ino, false, best->name, ret_entry);
 	return best;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What is on the mount: clones, their disks, node ids.
  *
- * Lock order: tree->lock, then disk->open_lock, then disk->attr_lock.
+ * Lock order: tree->lock, then disk->attr_lock; disk->load_lock is a leaf.
  *
  * A disk that a request uses is pinned (tree_disk_pin), not locked. Removing
  * a clone takes it out of the tables under tree->lock, so that no new pin is
- * possible, then waits for the pins to go.
+ * possible, then waits for the pins to go. A pin keeps the struct, not the
+ * disk behind it open: that is what users are for (load.h).
  */
 #ifndef FS_MOUNT_TREE_H
 #define FS_MOUNT_TREE_H
@@ -43,12 +44,21 @@ struct mount_disk {
 	atomic_uint opens;
 	struct pool_lane lane[LANES];
 
-	pthread_mutex_t open_lock;   /* held while the backend opens it */
-	_Atomic(struct disk *) disk; /* set once, under open_lock */
+	/* load.h */
+	atomic_uint users;
+	atomic_bool used;            /* by a request, since it was last visited */
+	int64_t idle_since_ms;       /* the visitor's */
+	_Atomic(struct disk *) disk; /* changes while changing is set by its changer */
+	pthread_mutex_t load_lock;
+	pthread_cond_t changed;
+	bool changing;               /* load_lock */
+	atomic_bool lost;            /* the last flush before it was closed failed, untold */
 
 	pthread_mutex_t attr_lock;
-	struct mount_attr attr;  /* attr_lock; the size is disk's own once open */
-	struct timespec changed; /* attr_lock; of the attributes */
+	struct mount_attr attr;      /* attr_lock; the size is disk's own while open */
+	struct timespec changed_at;  /* attr_lock; of the attributes */
+	bool known;                  /* attr_lock; what follows is as when it was closed */
+	uint64_t data_bytes, last_write_sec;
 };
 
 struct mount_clone {
@@ -76,7 +86,7 @@ struct tree {
 	atomic_uint opens; /* of all disks */
 
 	pthread_mutex_t wait_lock; /* a leaf: for the condition only */
-	pthread_cond_t unused;     /* pins or opens of some disk became 0 */
+	pthread_cond_t unused;     /* pins, users or opens of some disk became 0 */
 	atomic_uint waiters;       /* on it */
 };
 
@@ -102,9 +112,20 @@ bool tree_wait_closed(struct tree *tree, const atomic_uint *opens, unsigned int 
 struct mount_disk *tree_disk_pin(struct tree *tree, uint64_t ino);
 void tree_disk_unpin(struct mount_disk *disk);
 
+/* The disk by inode number, or for a clone's directory any disk of it. */
+struct mount_disk *tree_disk_pin_any(struct tree *tree, uint64_t ino);
+
 /* Pin and count one more open of it. */
 struct mount_disk *tree_disk_pin_open(struct tree *tree, uint64_t ino);
 void tree_disk_closed(struct mount_disk *disk); /* one open less */
+
+/* Of the disks behind files the first one that is open and whose inode number
+ * is above ino, pinned; or NULL. */
+struct mount_disk *tree_next_loaded(struct tree *tree, uint64_t ino);
+
+/* For those who wait: a count became 0. */
+void tree_wake_waiters(struct tree *tree);
+void tree_wait_zero(struct tree *tree, const atomic_uint *count);
 
 /* The disk called name in the directory parent, pinned; or NULL. */
 struct mount_disk *tree_disk_lookup(struct tree *tree, uint64_t parent, const char *name);

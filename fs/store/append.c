@@ -38,39 +38,65 @@ struct batch {
 	struct iovec iov[3 * LOG_BATCH_RECORDS + 1];
 };
 
-/* What is left of the tail segment for records of this life. */
+static void batch_init(struct batch *batch, const struct log *log)
+{
+	batch->n = batch->n_iov = batch->index_pages = 0;
+	batch->bytes = 0;
+	batch->chain = log->chain;
+}
+
+/* What is left of the tail segment for records of this life, less its END. */
 static uint64_t room_left(const struct log *log, const struct batch *batch)
 {
-	if (!log_lives(log) || log->tail_closed)
+	if (!log_lives(log) || log->tail_sealed || log->tail_closed)
 		return 0;
-	return slot_bytes(log->tail.slot) - log->end - batch->bytes;
+	return slot_bytes(log->tail.slot) - RECORD_BARE_BYTES - log->end - batch->bytes;
 }
 
-/* Length of a record whose table has n entries, before its padding. */
-static uint64_t record_bytes(uint32_t n, uint64_t body_bytes)
+static bool has_table(const struct log_request *request)
 {
-	return sizeof(struct format_record) + record_table_bytes(n) + body_bytes;
+	return request->type == FORMAT_DATA || request->type == FORMAT_MOVED;
 }
 
-/* How much of what is left of a request fits into room; false: nothing does.
- * Zeros are one record whatever their count. */
-static bool cut_piece(const struct log_request *request, uint64_t room, uint32_t *ret_n,
-	uint64_t *ret_body_bytes)
+static bool is_left(const struct log_request *request)
 {
-	uint64_t body_bytes = 0;
-	uint32_t n = 0;
+	return has_table(request) && request->taken < request->count;
+}
 
-	while (request->type == FORMAT_DATA && request->taken + n < request->count) {
-		uint64_t more = body_bytes + record_block_bytes(request->len[request->taken + n]);
+static uint32_t payload_bytes(const struct log_request *request, uint32_t i)
+{
+	return request->type == FORMAT_DATA ? request->len[i] : request->moves[i].len;
+}
 
-		if (round_up(record_bytes(n + 1, more), 8) > room)
+/* The next piece of a request that fits into a room. */
+struct cut {
+	uint32_t n;
+	uint32_t taken; /* of the request, with the moves that were dropped */
+	uint64_t body_bytes;
+	uint16_t item[FORMAT_RECORD_BLOCKS]; /* of len[], hash[] or moves[] */
+};
+
+/* False: nothing fits. Zeros are one record whatever their count. */
+static bool cut_piece(const struct log_request *request, uint64_t room, struct cut *cut)
+{
+	uint32_t i = request->taken;
+
+	cut->n = 0;
+	cut->body_bytes = 0;
+	for (; has_table(request) && i < request->count; i++) {
+		uint64_t more = cut->body_bytes + record_block_bytes(payload_bytes(request, i));
+
+		if (request->type == FORMAT_MOVED && request->moves[i].count == 0)
+			continue;
+		if (cut->n == FORMAT_RECORD_BLOCKS ||
+			round_up(record_head_bytes(request->type, cut->n + 1) + more, 8) >
+				room)
 			break;
-		body_bytes = more;
-		n++;
+		cut->body_bytes = more;
+		cut->item[cut->n++] = (uint16_t)i;
 	}
-	*ret_n = n;
-	*ret_body_bytes = body_bytes;
-	return n > 0 || (request->type == FORMAT_ZERO && room >= record_bytes(0, 0));
+	cut->taken = i - request->taken;
+	return cut->n > 0 || (!has_table(request) && room >= RECORD_BARE_BYTES);
 }
 
 static void batch_iov(struct batch *batch, const void *base, size_t len)
@@ -81,21 +107,39 @@ static void batch_iov(struct batch *batch, const void *base, size_t len)
 	batch->bytes += len;
 }
 
+/* What the table will say, from the request. */
+static void fill_table(const struct log_request *request, const struct cut *cut, struct record *r)
+{
+	struct format_moved *table;
+
+	for (uint32_t i = 0; i < cut->n; i++)
+		r->len[i] = (uint16_t)payload_bytes(request, cut->item[i]);
+	r->moved = NULL;
+	if (request->type != FORMAT_MOVED)
+		return;
+	table = (struct format_moved *)(request->head + sizeof(struct format_record));
+	for (uint32_t i = 0; i < cut->n; i++)
+		table[i] = move_encode(&request->moves[cut->item[i]], r->lsn);
+	r->moved = table;
+}
+
 /* Fill in the block sums of a record, in the request's body. Returns how many. */
 static uint32_t seal_body(const struct record_place *place, const struct record *r,
-	const struct log_request *request, uint64_t *sums)
+	const struct log_request *request, const struct cut *cut, uint64_t *sums)
 {
-	uint64_t at = place->pos + record_bytes(r->n, 0);
+	uint64_t at = place->pos + record_head_bytes(r->type, r->n);
 	uint8_t *body = request->body;
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < r->n; i++) {
+		uint32_t item = cut->item[i];
 		le64 sum;
 
 		if (r->len[i] == 0)
 			continue;
-		sums[n] = record_block_sum(
-			place, at, r->block + i, request->hash[request->taken + i]);
+		sums[n] = record_block_sum(place, at, record_entry(r, i).block,
+			request->type == FORMAT_DATA ? request->hash[item] :
+						       request->moves[item].hash);
 		sum = le64_put(sums[n++]);
 		memcpy(body, &sum, sizeof(sum));
 		at += record_block_bytes(r->len[i]);
@@ -104,12 +148,23 @@ static uint32_t seal_body(const struct record_place *place, const struct record 
 	return n;
 }
 
-/* Put one record into the batch: the next n blocks of the request. */
+/* Which blocks the record is about, by its header. */
+static void fill_range(const struct log_request *request, const struct cut *cut, struct record *r)
+{
+	r->block = r->count = 0;
+	if (request->type == FORMAT_MOVED || request->type == FORMAT_END)
+		return;
+	r->block = request->block + request->taken;
+	r->count = request->type == FORMAT_DATA ? cut->n : request->count;
+}
+
+/* Put one record into the batch: a piece of the request. */
 static void batch_add(struct log *log, struct batch *batch, struct log_request *request,
-	uint32_t n, uint64_t body_bytes)
+	const struct cut *cut)
 {
 	uint64_t sums[FORMAT_RECORD_BLOCKS];
-	uint8_t *head = log->heads + batch->n * RECORD_HEAD_MAX;
+	uint8_t *head = request->type == FORMAT_MOVED ?
+		request->head : log->heads + batch->n * RECORD_DATA_HEAD_MAX;
 	struct piece *piece = &batch->piece[batch->n++];
 	struct record *r = &piece->record;
 	struct record_place place = {
@@ -119,43 +174,111 @@ static void batch_add(struct log *log, struct batch *batch, struct log_request *
 		.pos = log_tail_pos(log) + batch->bytes,
 		.prev_sum = batch->chain,
 	};
-	uint64_t bytes = record_bytes(n, body_bytes);
+	uint64_t bytes = record_head_bytes(request->type, cut->n) + cut->body_bytes;
+	uint32_t n_sums;
 
 	piece->request = request;
 	piece->pos = place.pos;
 	r->type = request->type;
 	r->lsn = log->next_lsn++;
-	r->block = request->block + request->taken;
-	r->n = n;
-	r->count = request->type == FORMAT_DATA ? n : request->count;
+	r->n = cut->n;
 	r->length = (uint32_t)round_up(bytes, 8);
-	if (n > 0)
-		memcpy(r->len, request->len + request->taken, n * sizeof(r->len[0]));
-	batch_iov(batch, head,
-		record_encode(&place, r, sums, seal_body(&place, r, request, sums), head));
-	batch_iov(batch, request->body, body_bytes);
+	fill_range(request, cut, r);
+	fill_table(request, cut, r);
+	n_sums = seal_body(&place, r, request, cut, sums);
+	batch_iov(batch, head, record_encode(&place, r, sums, n_sums, head));
+	batch_iov(batch, request->body, cut->body_bytes);
 	batch_iov(batch, zeros, r->length - bytes);
 	batch->chain = r->sum;
-	batch->index_pages += index_pages_for(n > 0 ? n : 1);
-	request->taken += n;
-	if (body_bytes > 0)
-		request->body += body_bytes;
+	batch->index_pages += log_index_pages(r);
+	request->taken += cut->taken;
+	if (cut->body_bytes > 0)
+		request->body += cut->body_bytes;
 }
 
-void log_index_record(struct log *log, const struct record *record, uint64_t pos)
+/* How many entries from i on lie one block behind the other, all of them data
+ * or all of them zeros of one block. Of DATA that is all. */
+static uint32_t neighbours(const struct record *r, uint32_t i)
+{
+	struct record_entry e = record_entry(r, i);
+	uint32_t n = 1;
+
+	if (r->type == FORMAT_DATA)
+		return r->n - i;
+	while (i + n < r->n && e.len > 0) {
+		struct record_entry next = record_entry(r, i + n);
+
+		if (next.len == 0 || next.block != e.block + n)
+			break;
+		n++;
+	}
+	return n;
+}
+
+uint32_t log_index_pages(const struct record *record)
+{
+	uint32_t pages = 0;
+
+	if (record->type == FORMAT_END)
+		return 0;
+	if (record->n == 0)
+		return index_pages_for(1);
+	for (uint32_t i = 0, n; i < record->n; i += n) {
+		n = neighbours(record, i);
+		pages += index_pages_for(n);
+	}
+	return pages;
+}
+
+static void index_table(struct log *log, const struct record *record, uint64_t pos)
 {
 	struct index_place place[FORMAT_RECORD_BLOCKS];
 	uint64_t at = pos + record->body;
 
-	if (record->type == FORMAT_ZERO) {
-		index_put_zero(&log->index, record->block, record->count);
-		return;
-	}
 	for (uint32_t i = 0; i < record->n; i++) {
 		place[i] = (struct index_place){.pos = at, .len = record->len[i]};
 		at += record_block_bytes(record->len[i]);
 	}
-	index_put_data(&log->index, record->block, record->n, place);
+	for (uint32_t i = 0, n; i < record->n; i += n) {
+		struct record_entry e = record_entry(record, i);
+
+		n = neighbours(record, i);
+		if (record->type == FORMAT_MOVED && e.len == 0)
+			index_put_zero(&log->index, e.block, e.count);
+		else
+			index_put_data(&log->index, e.block, n, place + i);
+	}
+}
+
+void log_index_record(struct log *log, const struct record *record, uint64_t pos)
+{
+	segment_note(&log->segments, slot_of(pos), record->type == FORMAT_END,
+		record_others(record));
+	switch (record->type) {
+	case FORMAT_DATA:
+	case FORMAT_MOVED:
+		index_table(log, record, pos);
+		break;
+	case FORMAT_ZERO:
+		index_put_zero(&log->index, record->block, record->count);
+		break;
+	case FORMAT_BAD:
+		index_put_bad(&log->index, record->block, record->count);
+		break;
+	case FORMAT_END:
+		break;
+	}
+}
+
+/* Moving and sealing is no write of the guest's. */
+static void count_piece_locked(struct log *log, const struct record *r)
+{
+	if (r->type == FORMAT_MOVED || r->type == FORMAT_BAD || r->type == FORMAT_END) {
+		log->moved_bytes += r->length;
+		return;
+	}
+	log->appended_bytes += r->length;
+	log->written_sec = (uint64_t)time(NULL);
 }
 
 /* First what a flush has to sync, then what readers find: whoever sees a block
@@ -165,7 +288,8 @@ static void publish(struct log *log, const struct batch *batch)
 	{
 		SCOPED_LOCK(&log->lock);
 		log->appended_lsn = batch->piece[batch->n - 1].record.lsn;
-		log->written_sec = (uint64_t)time(NULL);
+		for (uint32_t i = 0; i < batch->n; i++)
+			count_piece_locked(log, &batch->piece[i].record);
 	}
 	for (uint32_t i = 0; i < batch->n; i++)
 		log_index_record(log, &batch->piece[i].record, batch->piece[i].pos);
@@ -207,49 +331,79 @@ static int batch_write(struct log *log, struct batch *batch)
 	}
 	for (uint32_t i = 0; rc < 0 && i < batch->n; i++)
 		batch->piece[i].request->rc = rc;
-	batch->n = batch->n_iov = batch->index_pages = 0;
-	batch->bytes = 0;
-	batch->chain = log->chain;
+	batch_init(batch, log);
 	if (rc == 0)
 		pace_writeback(log);
+	return rc;
+}
+
+/* What makes room may take the space that is kept for it. */
+static int next_segment(struct log *log, enum format_type type)
+{
+	int rc = log_next_segment(log, type != FORMAT_DATA);
+
+	if (rc == -ENOSPC)
+		atomic_store(&log->cleaner.wanting, true);
+	if (rc == 0)
+		clean_check_limit(log);
 	return rc;
 }
 
 /* Cut the next piece of a request and make room for it: else write what there
  * is, and change the segment when even an empty batch has none. */
 static int make_room(struct log *log, struct batch *batch, const struct log_request *request,
-	uint32_t *ret_n, uint64_t *ret_body_bytes)
+	struct cut *cut)
 {
 	for (;;) {
-		bool fits = cut_piece(request, room_left(log, batch), ret_n, ret_body_bytes);
+		bool fits = cut_piece(request, room_left(log, batch), cut);
 		int rc;
 
 		if (fits && batch->n < LOG_BATCH_RECORDS && batch->bytes < LOG_BATCH_BYTES)
 			return 0;
-		rc = batch->n > 0 ? batch_write(log, batch) : log_next_segment(log);
+		if (batch->n > 0) {
+			rc = batch_write(log, batch);
+		} else {
+			rc = next_segment(log, request->type);
+			batch->chain = log->chain; /* behind the END of the old one */
+		}
 		if (rc < 0)
 			return rc;
 	}
+}
+
+/* What is to stay as it is, only in another place: the index tells what still
+ * is so, once all before it is in the index. False: nothing is. */
+static bool still_counts(struct log *log, struct batch *batch, struct log_request *request)
+{
+	if (request->type != FORMAT_MOVED && !request->keep)
+		return true;
+	batch_write(log, batch);
+	if (request->type == FORMAT_MOVED)
+		return moves_drop_stale(&log->index, request->moves, (uint32_t)request->count,
+			request->body) > 0;
+	moves_cut_run(&log->index, DELTA_BAD, &request->block, &request->count);
+	return request->count > 0;
 }
 
 /* Put all of a request into batches. It stops when an earlier piece failed, or
  * when the log broke while it was queued. */
 static void batch_request(struct log *log, struct batch *batch, struct log_request *request)
 {
-	uint64_t body_bytes = 0;
-	uint32_t n = 0;
+	struct cut cut;
 
+	if (!still_counts(log, batch, request))
+		return;
 	do {
 		int rc = atomic_load(&log->broken);
 
 		if (rc == 0)
-			rc = make_room(log, batch, request, &n, &body_bytes);
+			rc = make_room(log, batch, request, &cut);
 		if (rc < 0)
 			request->rc = rc;
 		if (request->rc < 0)
 			return;
-		batch_add(log, batch, request, n, body_bytes);
-	} while (request->type == FORMAT_DATA && request->taken < request->count);
+		batch_add(log, batch, request, &cut);
+	} while (is_left(request));
 }
 
 /* Write all of a queue. */
@@ -257,12 +411,26 @@ static void lead(struct log *log, struct log_request *queue)
 {
 	struct batch batch;
 
-	batch.n = batch.n_iov = batch.index_pages = 0;
-	batch.bytes = 0;
-	batch.chain = log->chain;
+	batch_init(&batch, log);
 	for (struct log_request *r = queue; r; r = r->next)
 		batch_request(log, &batch, r);
 	batch_write(log, &batch);
+}
+
+int log_seal(struct log *log)
+{
+	struct log_request request = {.type = FORMAT_END};
+	struct cut cut = {0};
+	struct batch batch;
+	int rc = atomic_load(&log->broken);
+
+	if (rc < 0 || !log->tail.seq || log->tail_sealed)
+		return rc;
+	batch_init(&batch, log);
+	batch_add(log, &batch, &request, &cut);
+	rc = batch_write(log, &batch);
+	log->tail_sealed = rc == 0;
+	return rc;
 }
 
 static struct log_request *take_queue_locked(struct log *log)
@@ -306,7 +474,7 @@ void log_give_lead(struct log *log)
 int log_append(struct log *log, struct log_request *request)
 {
 	struct log_request *queue;
-	int rc = atomic_load(&log->broken);
+	int rc = atomic_load(&log->frozen) ? -EROFS : atomic_load(&log->broken);
 
 	if (rc < 0)
 		return rc;

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fs/store/checkpoint.h"
 #include "fs/store/handle.h"
 #include "fs/store/record.h"
 #include "fs/util/cleanup.h"
@@ -81,6 +82,9 @@ int delta_remove(const struct io_gate *io, int dirfd, const char *name)
 
 	if (!io)
 		io = &io_kernel;
+	super_rc = checkpoint_remove(io, dirfd, name);
+	if (super_rc < 0)
+		return super_rc;
 	log_name(name, file);
 	rc = io->unlinkat(io, dirfd, file, 0);
 	super_name(name, file);
@@ -90,32 +94,59 @@ int delta_remove(const struct io_gate *io, int dirfd, const char *name)
 	return super_rc == -ENOENT ? 0 : super_rc;
 }
 
-static int open_super(struct log *log, int dirfd, const char *name, struct err *err)
+static int lock_super(struct log *log, bool exclusive, struct err *err)
 {
-	char file[NAME_TEXT];
-	struct id id;
-	int rc;
+	int rc = io_lock(log->super_fd, exclusive, 0, 1);
 
-	super_name(name, file);
-	log->super_fd = log->io->openat(log->io, dirfd, file, O_RDWR | O_NOFOLLOW, 0);
-	if (log->super_fd == -ENOENT)
-		return err_set(err, -EUCLEAN, "%s is missing", file);
-	if (log->super_fd < 0)
-		return err_sys(err, log->super_fd, "cannot open %s", file);
-	rc = io_lock(log->super_fd, true, 0, 1);
 	if (rc == -EAGAIN)
 		return err_set(err, -EBUSY, "another process has it open");
 	if (rc < 0)
 		return err_sys(err, -EOPNOTSUPP, "the file system has no file locks (%s)",
 			strerror(-rc));
-	rc = super_read(log->io, log->super_fd, &log->super, err);
-	if (rc == -EOPNOTSUPP) {
-		err_hint(err, "a newer lazyclone made this; update this one");
+	return 0;
+}
+
+static int read_super(struct log *log, const char *file, struct err *err)
+{
+	struct id id;
+	int rc = super_read(log->io, log->super_fd, &log->super, &log->super_whole, err);
+
+	if (rc == -EOPNOTSUPP)
 		return -EUCLEAN;
-	}
-	if (rc == 0 && (id_parse(name, &id) < 0 || !id_equal(&id, &log->super.id)))
+	if (rc == 0 && (id_parse(log->name, &id) < 0 || !id_equal(&id, &log->super.id)))
 		rc = err_set(err, -EUCLEAN, "%s belongs to another delta", file);
+	return rc;
+}
+
+/* Locked before it is read: a layer by all who read it, a delta by one. What is
+ * to be opened as a layer and is not frozen yet has one owner until it is. */
+static int open_super(struct log *log, bool layer, struct err *err)
+{
+	char file[NAME_TEXT];
+	int rc;
+
+	super_name(log->name, file);
+	log->super_fd = log->io->openat(log->io, log->dirfd, file, O_RDWR | O_NOFOLLOW, 0);
+	if (log->super_fd == -ENOENT)
+		return err_set(err, -EUCLEAN, "%s is missing", file);
+	if (log->super_fd < 0)
+		return err_sys(err, log->super_fd, "cannot open %s", file);
+	rc = lock_super(log, !layer, err);
+	if (rc == 0)
+		rc = read_super(log, file, err);
+	if (rc == 0 && layer && !log->super.layer) {
+		rc = lock_super(log, true, err);
+		if (rc == 0)
+			rc = read_super(log, file, err);
+	}
+	if (rc == 0 && log->super.layer) {
+		log->read_only = true;
+		rc = lock_super(log, false, err);
+	}
+	if (rc == 0 && log->super.layer && !log->super.clean)
+		rc = err_set(err, -EUCLEAN, "%s: frozen without an end", file);
 	memcpy(log->key, log->super.key, sizeof(log->key));
+	log->identity = log->super;
 	return rc;
 }
 
@@ -134,12 +165,14 @@ static int check_host(struct log *log, bool force_takeover, struct err *err)
 	return -EBUSY;
 }
 
-static int open_log(struct log *log, int dirfd, const char *name, struct err *err)
+static int open_log(struct log *log, struct err *err)
 {
 	char file[NAME_TEXT];
+	/* Not blocking: where a store was tampered with it may be a FIFO. */
+	int flags = (log->read_only ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_NONBLOCK;
 
-	log_name(name, file);
-	log->log_fd = log->io->openat(log->io, dirfd, file, O_RDWR | O_NOFOLLOW, 0);
+	log_name(log->name, file);
+	log->log_fd = log->io->openat(log->io, log->dirfd, file, flags, 0);
 	if (log->log_fd == -ENOENT)
 		return err_set(err, -EUCLEAN, "%s is missing", file);
 	return log->log_fd < 0 ? err_sys(err, log->log_fd, "cannot open %s", file) : 0;
@@ -150,46 +183,56 @@ static int open_log(struct log *log, int dirfd, const char *name, struct err *er
  * what replay accepted lies on the medium and will be accepted again. */
 static int settle_end(struct log *log, bool clean, struct err *err)
 {
-	int rc = clean ? 0 : log_start_life(log);
+	int rc = clean || log->read_only ? 0 : log_start_life(log);
 
 	if (rc < 0 && rc != -ENOSPC)
 		return err_sys(err, rc, "cannot start a new segment");
 	return 0;
 }
 
-static int open_files(struct delta *delta, int dirfd, const char *name,
-	const struct delta_options *options, struct err *err)
+static int open_files(struct delta *delta, const struct delta_options *options, struct err *err)
 {
 	struct log *log = &delta->log;
 	char file[NAME_TEXT];
 	bool clean = false;
-	int rc = open_super(log, dirfd, name, err);
+	int rc = open_super(log, options && options->layer, err);
 
 	if (rc == 0)
 		rc = check_host(log, options && options->force_takeover, err);
 	if (rc == 0)
-		rc = open_log(log, dirfd, name, err);
-	log_name(name, file);
+		rc = open_log(log, err);
+	log_name(log->name, file);
 	if (rc == 0)
-		rc = log_replay(log, dirfd, file, &clean, err);
+		rc = log_replay(log, file, &clean, err);
+	if (rc == 0 && !log->read_only)
+		log_adopt_space(log);
 	if (rc == 0)
 		rc = settle_end(log, clean, err);
+	atomic_store(&log->frozen, log->read_only);
 	atomic_store(&delta->size_bytes, log->super.size_bytes);
 	return rc;
 }
 
-static int delta_init(struct delta *delta, const struct delta_options *options)
+static int delta_init(
+	struct delta *delta, int dirfd, const char *name, const struct delta_options *options)
 {
 	struct log *log = &delta->log;
 
 	log->io = options && options->io ? options->io : &io_kernel;
+	log->space = options ? options->space : NULL;
 	log->super_fd = log->log_fd = -1;
+	log->dirfd = log->io->openat(log->io, dirfd, ".", O_RDONLY | O_DIRECTORY, 0);
+	snprintf(log->name, sizeof(log->name), "%s", name);
 	log->epoch = random_u64();
 	log->queue_end = &log->queue;
-	log->heads = malloc(LOG_BATCH_RECORDS * RECORD_HEAD_MAX);
+	log->heads = malloc(LOG_BATCH_RECORDS * RECORD_DATA_HEAD_MAX);
 	pthread_mutex_init(&log->lock, NULL);
 	pthread_cond_init(&log->wake, NULL);
+	grace_init(&log->grace);
+	cleaner_init(&log->cleaner);
 	index_init(&log->index);
+	if (log->dirfd < 0)
+		return log->dirfd;
 	return log->heads ? 0 : -ENOMEM;
 }
 
@@ -197,16 +240,29 @@ void delta_abandon(struct delta *delta)
 {
 	struct log *log = &delta->log;
 
+	log_disown_space(log);
 	if (log->log_fd >= 0)
 		log->io->close(log->io, log->log_fd);
 	if (log->super_fd >= 0)
 		log->io->close(log->io, log->super_fd);
+	if (log->dirfd >= 0)
+		log->io->close(log->io, log->dirfd);
 	index_release(&log->index);
 	segment_table_release(&log->segments);
+	grace_release(&log->grace);
+	cleaner_release(&log->cleaner);
 	pthread_cond_destroy(&log->wake);
 	pthread_mutex_destroy(&log->lock);
 	free(log->heads);
 	free(delta);
+}
+
+/* What was to be a layer and was not yet is made one. */
+static int open_layer(struct delta *delta, struct err *err)
+{
+	int rc = delta_freeze(delta);
+
+	return rc < 0 ? err_sys(err, rc, "cannot freeze it") : 0;
 }
 
 int delta_open(int dirfd, const char *name, const struct delta_options *options,
@@ -217,11 +273,13 @@ int delta_open(int dirfd, const char *name, const struct delta_options *options,
 
 	if (!delta)
 		return err_sys(err, -ENOMEM, "cannot open delta %s", name);
-	rc = delta_init(delta, options);
+	rc = delta_init(delta, dirfd, name, options);
 	if (rc < 0)
 		err_sys(err, rc, "cannot open");
 	else
-		rc = open_files(delta, dirfd, name, options, err);
+		rc = open_files(delta, options, err);
+	if (rc == 0 && options && options->layer)
+		rc = open_layer(delta, err);
 	if (rc < 0) {
 		err_prefix(err, "delta %s", name);
 		delta_abandon(delta);
@@ -231,15 +289,35 @@ int delta_open(int dirfd, const char *name, const struct delta_options *options,
 	return 0;
 }
 
+/* Is a checkpoint worth its three syncs? Not for a log of a few slots, which
+ * replays in milliseconds; otherwise always: without one at the very end the
+ * next opening has to read all headers. */
+static bool wants_checkpoint(const struct log *log)
+{
+	return log->segments.count >= SLOT_GROWING;
+}
+
+static int end_delta(struct log *log)
+{
+	int rc = log_flush(log);
+
+	if (rc < 0 || log->frozen)
+		return rc;
+	rc = log_seal_life(log);
+	if (rc == 0 && wants_checkpoint(log)) {
+		log_checkpoint(log);
+		rc = log_seal_life(log); /* it may have begun the life, to free lost tails */
+	}
+	return rc < 0 ? rc : log_end_life(log);
+}
+
 int delta_close(struct delta *delta)
 {
 	int rc;
 
 	if (!delta)
 		return 0;
-	rc = log_flush(&delta->log);
-	if (rc == 0)
-		rc = log_end_life(&delta->log);
+	rc = end_delta(&delta->log);
 	delta_abandon(delta);
 	return rc;
 }
@@ -273,6 +351,8 @@ int delta_grow(struct delta *delta, uint64_t size_bytes)
 
 	if (size_bytes > DELTA_SIZE_MAX || size_bytes % 512 != 0)
 		return -EINVAL;
+	if (atomic_load(&log->frozen))
+		return -EROFS;
 	log_take_lead(log);
 	if (size_bytes < log->super.size_bytes) {
 		rc = -EINVAL;
@@ -283,9 +363,23 @@ int delta_grow(struct delta *delta, uint64_t size_bytes)
 		rc = log_put_super(log, &next);
 		if (rc == 0)
 			atomic_store(&delta->size_bytes, size_bytes);
+		/* Both copies: with one of them damaged, what lies beyond the
+		 * old size would look like a torn tail. */
+		if (rc == 0 && log_put_super(log, &log->super) == -EIO)
+			rc = -EIO;
 	}
 	log_give_lead(log);
 	return rc;
+}
+
+void delta_disown(struct delta *delta)
+{
+	struct log *log = &delta->log;
+
+	log_take_lead(log);
+	log_disown_space(log);
+	log->space = NULL;
+	log_give_lead(log);
 }
 
 void delta_stats(struct delta *delta, struct delta_stats *ret_stats)
@@ -297,6 +391,28 @@ void delta_stats(struct delta *delta, struct delta_stats *ret_stats)
 	index_stats(&log->index, ret_stats);
 	if (fstat(log->log_fd, &st) == 0)
 		ret_stats->log_bytes = (uint64_t)st.st_blocks * 512;
+	log_slot_bytes(log, &ret_stats->used_bytes, &ret_stats->free_bytes);
 	SCOPED_LOCK(&log->lock);
 	ret_stats->last_write_sec = log->written_sec;
+	ret_stats->replayed_bytes = log->replayed_bytes;
+	ret_stats->appended_bytes = log->appended_bytes;
+	ret_stats->moved_bytes = log->moved_bytes;
+	ret_stats->damaged_blocks = log->damaged_blocks;
+	ret_stats->checkpoint_bytes = log->checkpoints_bytes;
+}
+
+struct delta *delta_new_view(const struct io_gate *io, int dirfd, const char *name)
+{
+	const struct delta_options options = {.io = io};
+	struct delta *delta = calloc(1, sizeof(*delta));
+
+	if (!delta)
+		return NULL;
+	if (delta_init(delta, dirfd, name, &options) < 0) {
+		delta_abandon(delta);
+		return NULL;
+	}
+	delta->log.read_only = true;
+	atomic_store(&delta->log.frozen, true);
+	return delta;
 }

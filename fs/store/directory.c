@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/store/space.h"
 #include "fs/util/cleanup.h"
 
 static int each_entry(DIR *dir, int fd, int (*fn)(void *ctx, int fd, const char *entry), void *ctx)
@@ -138,6 +139,33 @@ int directory_manifest(const struct store *store, int fd, const char *name,
 	return 0;
 }
 
+int directory_clone(const struct store *store, const char *name, const struct id *id, int *ret_fd,
+	struct manifest **ret_manifest, struct err *err)
+{
+	struct manifest *m = NULL;
+	int fd = store_name_valid(name)
+		? store->io->openat(store->io, store->clones_fd, name,
+			O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0) : -ENOENT;
+	int rc;
+
+	if (fd == -ENOENT)
+		return err_set(err, -ENOENT, "clone %s: not in the store %s", name, store->path);
+	if (fd < 0)
+		return err_sys(err, fd, "clone %s", name);
+	rc = directory_manifest(store, fd, name, &m, err);
+	if (rc == 0 && id && !id_equal(&m->id, id)) {
+		manifest_free(m);
+		rc = err_set(err, -ENOENT, "clone %s: another clone has that name now", name);
+	}
+	if (rc < 0) {
+		store->io->close(store->io, fd);
+		return rc;
+	}
+	*ret_fd = fd;
+	*ret_manifest = m;
+	return 0;
+}
+
 /* Is name below dirfd another directory than fd? Somebody may have put one
  * there since. If it is gone already, a sweep was as quick as that. */
 static bool is_other_directory(int dirfd, const char *name, int fd)
@@ -150,6 +178,19 @@ static bool is_other_directory(int dirfd, const char *name, int fd)
 	return fstat(fd, &here) < 0 || there.st_dev != here.st_dev || there.st_ino != here.st_ino;
 }
 
+/* A move may need a block for the directory's entry: where there is none, the
+ * store's reserve lends it. */
+static int move_to_trash(const struct store *store, const char *name, const char *trash)
+{
+	const struct io_gate *io = store->io;
+	int rc = directory_move(io, store->clones_fd, name, store->trash_fd, trash);
+
+	if ((rc == -ENOSPC || rc == -EDQUOT) &&
+		space_spend(io, store->dirfd, SPACE_MARGIN_BYTES) == 0)
+		rc = directory_move(io, store->clones_fd, name, store->trash_fd, trash);
+	return rc;
+}
+
 int directory_retire(const struct store *store, int fd, const char *name, const struct id *id,
 	struct err *err)
 {
@@ -158,7 +199,7 @@ int directory_retire(const struct store *store, int fd, const char *name, const 
 	int rc;
 
 	id_format(id, trash);
-	rc = directory_move(io, store->clones_fd, name, store->trash_fd, trash);
+	rc = move_to_trash(store, name, trash);
 	if (rc == 0 && is_other_directory(store->trash_fd, trash, fd)) {
 		directory_move(io, store->trash_fd, trash, store->clones_fd, name);
 		rc = -ENOENT;

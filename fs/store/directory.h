@@ -7,6 +7,8 @@
 #include "fs/store/store.h"
 
 #define DIRECTORY_CLONES "clones"
+#define DIRECTORY_LAYERS "layers"
+#define DIRECTORY_LAYERS_LOCK "layers.lock"
 #define DIRECTORY_STAGING "staging"
 #define DIRECTORY_TRASH "trash"
 #define DIRECTORY_JOURNAL "journal"
@@ -23,6 +25,7 @@ struct store {
 	struct label label;
 	int dirfd;
 	int clones_fd;
+	int layers_fd;
 	int staging_fd;
 	int trash_fd;
 	int lock_fd; /* -1: we are not its daemon */
@@ -46,6 +49,11 @@ int directory_move(
 
 /* The manifest in the directory fd, whose clone is called name. */
 int directory_manifest(const struct store *store, int fd, const char *name,
+	struct manifest **ret_manifest, struct err *err);
+
+/* The directory of a clone and its manifest. id (may be NULL): -ENOENT if
+ * another clone has that name by now. */
+int directory_clone(const struct store *store, const char *name, const struct id *id, int *ret_fd,
 	struct manifest **ret_manifest, struct err *err);
 
 /* Take the directory fd, which is clones/name, out of the store: gone for

@@ -11,10 +11,11 @@
 #include "fs/util/cleanup.h"
 #include "fs/util/round.h"
 
-/* Sync what is appended now; called and returning with the lock held. */
+/* Sync what is written now; called and returning with the lock held. */
 static void sync_locked(struct log *log)
 {
-	uint64_t target = log->appended_lsn;
+	uint64_t target = log->appended_lsn, headers = log->headers_written;
+	uint32_t headed = log->segments.headed;
 	int rc;
 
 	log->syncing = true;
@@ -22,23 +23,39 @@ static void sync_locked(struct log *log)
 	rc = log->io->fdatasync(log->io, log->log_fd);
 	pthread_mutex_lock(&log->lock);
 	log->syncing = false;
-	if (rc < 0)
+	log->syncs++;
+	if (rc < 0) {
 		log_break(log);
-	else
+	} else {
 		log->durable_lsn = max_u64(log->durable_lsn, target);
+		log->headers_durable = max_u64(log->headers_durable, headers);
+		log->durable_slots = (uint32_t)max_u64(log->durable_slots, headed);
+	}
 	pthread_cond_broadcast(&log->wake);
 }
 
-int log_flush(struct log *log)
+static int flush_locked(struct log *log, uint64_t lsn, uint64_t headers)
 {
-	SCOPED_LOCK(&log->lock);
-	uint64_t wanted = log->appended_lsn;
-
-	while (!atomic_load(&log->broken) && log->durable_lsn < wanted) {
+	while (!atomic_load(&log->broken) &&
+		(log->durable_lsn < lsn || log->headers_durable < headers)) {
 		if (log->syncing)
 			pthread_cond_wait(&log->wake, &log->lock);
 		else
 			sync_locked(log);
 	}
 	return atomic_load(&log->broken);
+}
+
+int log_flush(struct log *log)
+{
+	SCOPED_LOCK(&log->lock);
+
+	return flush_locked(log, log->appended_lsn, 0);
+}
+
+int log_sync(struct log *log)
+{
+	SCOPED_LOCK(&log->lock);
+
+	return flush_locked(log, log->appended_lsn, log->headers_written);
 }

@@ -13,6 +13,10 @@ struct delta {
 	_Atomic uint64_t size_bytes; /* grows only */
 };
 
+/* A handle that nothing was opened for, to be filled in by who looks at a delta
+ * without its lock; end it with delta_abandon(). NULL: no memory. */
+struct delta *delta_new_view(const struct io_gate *io, int dirfd, const char *name);
+
 static inline uint64_t delta_blocks(const struct delta *delta)
 {
 	uint64_t size = atomic_load(&delta->size_bytes);

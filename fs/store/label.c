@@ -12,18 +12,32 @@
 
 #include "fs/store/sealed.h"
 
-#define LABEL_FORMAT "lazyclone store"
+
+
+bool label_is_temp(const char *entry)
+{
+	const char *end = strrchr(entry, '.');
+
+	return strncmp(entry, LABEL_FILE ".", strlen(LABEL_FILE ".")) == 0 &&
+	       strcmp(end, ".tmp") == 0;
+}
 
 int label_new(char **ret_text, size_t *ret_len)
 {
 	struct id id = id_new();
+
+	return label_format(&id, ret_text, ret_len);
+}
+
+int label_format(const struct id *id, char **ret_text, size_t *ret_len)
+{
 	char text[ID_TEXT];
 	json_t *object;
 	int rc;
 
-	id_format(&id, text);
+	id_format(id, text);
 	object = json_pack("{s:s, s:I, s:s, s:s, s:s}", "id", text, "created",
-		(json_int_t)time(NULL), "incompat", "0x0", "ro_compat", "0x0", "compat", "0x0");
+		(json_int_t)time(NULL), "incompat", "0x1", "ro_compat", "0x0", "compat", "0x0");
 	if (!object)
 		return -ENOMEM;
 	rc = sealed_format(object, LABEL_FORMAT, ret_text, ret_len);
@@ -68,6 +82,8 @@ static int label_from_json(const json_t *object, struct label *label, struct err
 		return err_set(err, -EUCLEAN,
 			"made by a newer lazyclone: unknown features 0x%" PRIx64,
 			incompat & ~LABEL_KNOWN_INCOMPAT);
+	if (!(incompat & LABEL_INCOMPAT_LAYERS))
+		return err_set(err, -EUCLEAN, "made by a lazyclone from before its first release");
 	return 0;
 }
 

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 
+#include "fs/store/recycle.h"
 #include "fs/util/cleanup.h"
 
 int log_space_error(int rc)
@@ -31,11 +32,10 @@ static bool is_ours(const struct log *log, const struct super *now)
 		now->generation - log->super.generation <= 1;
 }
 
-/* Did another opener take the disk over? */
-static int check_owner(struct log *log)
+int log_check_owner(struct log *log)
 {
 	struct super now;
-	int rc = super_read(log->io, log->super_fd, &now, NULL);
+	int rc = super_read(log->io, log->super_fd, &now, NULL, NULL);
 
 	return rc < 0 || !is_ours(log, &now) ? log_break(log) : 0;
 }
@@ -46,7 +46,7 @@ int log_put_super(struct log *log, const struct super *super)
 	int rc = atomic_load(&log->broken);
 
 	if (rc == 0)
-		rc = check_owner(log);
+		rc = log_check_owner(log);
 	if (rc < 0)
 		return rc;
 	rc = log_space_error(super_write(log->io, log->super_fd, &next));
@@ -56,103 +56,164 @@ int log_put_super(struct log *log, const struct super *super)
 	return 0;
 }
 
-static uint64_t durable_lsn(struct log *log)
+/* What a header witnesses. */
+static void fill_durable(struct log *log, struct segment *segment)
 {
 	SCOPED_LOCK(&log->lock);
 
-	return log->durable_lsn;
+	segment->durable_lsn = log->durable_lsn;
+	segment->durable_slots = log->durable_slots;
 }
 
-/* Allocate the slot and write the header of a segment into it. */
-static int write_header(struct log *log, const struct segment *segment)
+static void put_segment(struct log *log, const struct segment *segment)
 {
-	uint64_t start = slot_start(segment->slot);
-	struct format_segment raw;
-	int rc = log->io->fallocate(log->io, log->log_fd, 0, start, slot_bytes(segment->slot));
+	SCOPED_LOCK(&log->lock);
 
-	if (rc < 0 && rc != -EOPNOTSUPP) /* no allocation ahead there: doctor warns */
-		return rc;
-	segment_encode(segment, &log->super, &raw);
-	/* Told to have failed it may be there nevertheless, and with it the
-	 * end of the tail that it names: the tail takes no more records. */
-	log->tail_closed = true;
-	return io_write_full(log->io, log->log_fd, &raw, sizeof(raw), start);
+	segment_table_put(&log->segments, segment);
+	log->tail_syncs = log->syncs;
+	log->tail_bytes = log->appended_bytes + log->moved_bytes;
 }
 
-/* The tail moves to the next slot; nothing is synced. */
-static int start_segment(struct log *log)
+/* Its number is not used again: the next try may find another slot free, and
+ * there would be two of it. (Before a life has begun nothing is freed: its first
+ * segment is tried again in the same slot.) */
+static void give_up_segment(struct log *log, const struct segment *segment)
+{
+	log_doubt(log, segment);
+	log->max_seq = segment->seq;
+}
+
+/* The tail ends where it ends now, and its slot has been taken: its successor's
+ * header goes into slot. */
+static int begin_segment(struct log *log, uint32_t slot)
 {
 	struct segment next = {
-		.slot = log->segments.count,
+		.slot = slot,
 		.seq = log->max_seq + 1,
 		.epoch = log->epoch,
 		.first_lsn = log->next_lsn,
 		.prev_seq = log->tail.seq ? log->tail.seq : log->prev_seq,
 		.prev_end = log->tail.seq ? log->end : log->prev_end,
+		.prev_slot = log->tail.seq ? log->tail.slot : log->prev_slot,
 		.prev_sum = log->chain,
-		.durable_lsn = durable_lsn(log),
 	};
-	int rc = check_owner(log);
+	int rc;
 
-	if (rc == 0 && next.slot >= SLOT_COUNT_MAX)
-		rc = -ENOSPC;
-	if (rc == 0)
-		rc = write_header(log, &next);
-	if (rc == 0)
-		rc = segment_table_put(&log->segments, &next);
+	fill_durable(log, &next);
+	/* Told to have failed it may be there nevertheless, and with it the
+	 * end of the tail that it names: the tail takes no more records. */
+	log->tail_closed = true;
+	rc = log_put_header(log, &next);
+	if (rc < 0 && log->lives)
+		give_up_segment(log, &next);
 	if (rc < 0)
 		return log_space_error(rc);
+	put_segment(log, &next);
 	log->tail = next;
-	log->tail_closed = false;
+	log->tail_closed = log->tail_sealed = false;
 	log->end = FORMAT_PAGE;
 	log->max_seq = next.seq;
 	return 0;
 }
 
-/* Its header is durable before the super block names it. */
-static int start_first_segment(struct log *log)
+/* The tail moves to the next slot; nothing is synced. Without a slot it stays
+ * open: what still fits may be appended. */
+static int start_segment(struct log *log, bool urgent)
 {
-	int rc = start_segment(log);
+	uint32_t slot;
+	int rc = log_check_owner(log);
 
-	if (rc == 0 && log->io->fdatasync(log->io, log->log_fd) < 0)
-		return log_break(log);
-	return rc;
+	if (rc == 0)
+		rc = log_free_doubtful(log);
+	if (rc == 0)
+		rc = log_take_slot(log, urgent, &slot);
+	if (rc == 0)
+		rc = log_seal(log);
+	return rc < 0 ? rc : begin_segment(log, slot);
 }
 
-/* Tried again by the next append when there was no space for the super block
- * (file systems that never write in place): then the segment is there already. */
-int log_start_life(struct log *log)
+static int declare_life(struct log *log)
 {
-	struct super next;
-	int rc = log->tail.seq ? 0 : start_first_segment(log);
+	struct super next = log->super;
 
-	if (rc < 0)
-		return rc;
-	next = log->super;
 	next.clean = false;
 	next.epoch = log->epoch;
 	next.life_seq = log->tail.seq;
-	next.durable_lsn = durable_lsn(log);
+	next.life_slot = log->tail.slot;
+	next.durable_lsn = log->tail.durable_lsn;
 	super_self(&next.host, &next.boot);
 	return log_put_super(log, &next);
 }
 
-int log_next_segment(struct log *log)
+/* Its header is durable before the super block names it. Each step is tried
+ * again by the next append when there was no space for it (file systems that
+ * never write in place); what is done already is not done again. */
+int log_start_life(struct log *log)
 {
-	return log_lives(log) ? start_segment(log) : log_start_life(log);
+	int rc = 0;
+
+	if (log->lives)
+		return 0;
+	if (!log->tail.seq)
+		rc = start_segment(log, true);
+	if (rc == 0)
+		rc = log_sync(log);
+	if (rc == 0 && log->super.epoch != log->epoch)
+		rc = declare_life(log);
+	if (rc == 0)
+		rc = log_free_lost(log);
+	log->lives = rc == 0;
+	return rc;
+}
+
+int log_next_segment(struct log *log, bool urgent)
+{
+	return log->lives ? start_segment(log, urgent) : log_start_life(log);
+}
+
+static void fill_end(struct log *log, struct super *next)
+{
+	SCOPED_LOCK(&log->lock);
+
+	next->clean = true;
+	next->end_seq = log->tail.seq;
+	next->end_off = log->end;
+	next->end_sum = log->chain;
+	next->durable_lsn = log->durable_lsn;
+	next->written_sec = log->written_sec;
+}
+
+int log_seal_life(struct log *log)
+{
+	int rc = log->lives ? log_seal(log) : 0;
+
+	if (rc == 0)
+		rc = log_free_doubtful(log);
+	return rc < 0 ? rc : log_sync(log);
 }
 
 int log_end_life(struct log *log)
 {
 	struct super next = log->super;
 
-	if (!log_lives(log)) /* nothing was written: what the super block says still holds */
+	if (!log->lives) /* nothing was written: what the super block says still holds */
 		return 0;
-	next.clean = true;
-	next.end_seq = log->tail.seq;
-	next.end_off = log->end;
-	next.end_sum = log->chain;
-	next.durable_lsn = log->durable_lsn;
-	next.written_sec = log->written_sec;
+	fill_end(log, &next);
 	return log_put_super(log, &next);
+}
+
+/* A mark that was said to have failed may be there, and says that nothing
+ * comes any more: then it is written over before anything does. */
+int log_freeze(struct log *log)
+{
+	struct super now = log->super, next = log->super;
+	int rc;
+
+	if (log->lives)
+		fill_end(log, &next);
+	next.layer = true;
+	rc = log_put_super(log, &next);
+	if (rc < 0 && log_put_super(log, &now) < 0)
+		return log_break(log);
+	return rc;
 }

@@ -6,10 +6,14 @@
  *	 "disks": [{"target": "vda", "number": N, "log": ID, "size_bytes": N,
  *	    "base": {"path": TEXT, "format": "raw", "identity": TEXT,
  *	             "limit_bytes": N},
- *	    "uid": N, "gid": N, "mode": "0600"}],
+ *	    "uid": N, "gid": N, "mode": "0600",
+ *	    "layers": [{"id": ID, "size_bytes": N}]}],
+ *	 "quota_bytes": N,
+ *	 "snapshots": [{"name": TEXT, "created": SECONDS, "tops": [ID]}],
  *	 "checksum": HEX}
  *
- * ID is 32 hexadecimal digits. Members this version does not know are passed
+ * Layers are newest first, snapshots oldest first; tops has one ID per disk,
+ * all digits 0 for the base alone. ID is 32 hexadecimal digits. Members this version does not know are passed
  * over; whoever adds one that must not be lost sets a feature word of the
  * store (label.h).
  */
@@ -26,6 +30,52 @@
 
 #define MANIFEST_FORMAT "lazyclone manifest"
 
+static json_t *id_to_json(const struct id *id)
+{
+	char text[ID_TEXT];
+
+	id_format(id, text);
+	return json_string(text);
+}
+
+/* Append item to array; takes over item. array NULL, item NULL: no memory. */
+static json_t *with_item(json_t *array, json_t *item)
+{
+	if (array && json_array_append_new(array, item) == 0)
+		return array;
+	if (!array)
+		json_decref(item);
+	json_decref(array);
+	return NULL;
+}
+
+static json_t *layers_to_json(const struct store_disk *disk)
+{
+	json_t *array = json_array();
+
+	for (uint32_t i = 0; array && i < disk->n_layers; i++)
+		array = with_item(array, json_pack("{s:o, s:I}", "id",
+			id_to_json(&disk->layers[i].id), "size_bytes",
+			(json_int_t)disk->layers[i].size_bytes));
+	return array;
+}
+
+static json_t *snapshots_to_json(const struct manifest *m)
+{
+	json_t *array = json_array();
+
+	for (uint32_t i = 0; array && i < m->n_snapshots; i++) {
+		const struct store_snapshot *snapshot = &m->snapshots[i];
+		json_t *tops = json_array();
+
+		for (uint32_t k = 0; tops && k < m->n_disks; k++)
+			tops = with_item(tops, id_to_json(&snapshot->tops[k]));
+		array = with_item(array, json_pack("{s:s, s:I, s:o}", "name", snapshot->name,
+			"created", (json_int_t)snapshot->created_sec, "tops", tops));
+	}
+	return array;
+}
+
 static json_t *disk_to_json(const struct store_disk *disk)
 {
 	char log[ID_TEXT];
@@ -33,12 +83,12 @@ static json_t *disk_to_json(const struct store_disk *disk)
 
 	id_format(&disk->log, log);
 	snprintf(mode, sizeof(mode), "%04o", (unsigned int)disk->mode & 0777);
-	return json_pack("{s:s, s:I, s:s, s:I, s:{s:s, s:s, s:s, s:I}, s:I, s:I, s:s}",
+	return json_pack("{s:s, s:I, s:s, s:I, s:{s:s, s:s, s:s, s:I}, s:I, s:I, s:s, s:o}",
 		"target", disk->target, "number", (json_int_t)disk->number, "log", log,
 		"size_bytes", (json_int_t)disk->size_bytes, "base", "path", disk->base_path,
 		"format", disk->base_format, "identity", disk->base_identity, "limit_bytes",
 		(json_int_t)disk->base_limit_bytes, "uid", (json_int_t)disk->uid, "gid",
-		(json_int_t)disk->gid, "mode", mode);
+		(json_int_t)disk->gid, "mode", mode, "layers", layers_to_json(disk));
 }
 
 static json_t *manifest_to_json(const struct manifest *m)
@@ -46,15 +96,12 @@ static json_t *manifest_to_json(const struct manifest *m)
 	json_t *disks = json_array();
 	char id[ID_TEXT];
 
-	for (uint32_t i = 0; i < m->n_disks; i++) {
-		if (json_array_append_new(disks, disk_to_json(&m->disks[i])) < 0) {
-			json_decref(disks);
-			return NULL;
-		}
-	}
+	for (uint32_t i = 0; disks && i < m->n_disks; i++)
+		disks = with_item(disks, disk_to_json(&m->disks[i]));
 	id_format(&m->id, id);
-	return json_pack("{s:s, s:s, s:I, s:I, s:o}", "name", m->name, "id", id, "node",
-		(json_int_t)m->node, "created", (json_int_t)m->created_sec, "disks", disks);
+	return json_pack("{s:s, s:s, s:I, s:I, s:o, s:I, s:o}", "name", m->name, "id", id, "node",
+		(json_int_t)m->node, "created", (json_int_t)m->created_sec, "disks", disks,
+		"quota_bytes", (json_int_t)m->quota_bytes, "snapshots", snapshots_to_json(m));
 }
 
 int manifest_format(const struct manifest *m, char **ret_text, size_t *ret_len)
@@ -161,6 +208,31 @@ static int owner_from_json(const json_t *object, struct store_disk *disk, struct
 	return rc;
 }
 
+static int layers_from_json(const json_t *array, struct store_disk *disk, struct err *err)
+{
+	size_t count = json_array_size(array);
+
+	if (!json_is_array(array) || count > STORE_LAYERS_MAX)
+		return err_set(err, -EUCLEAN, "layers is no list of up to %d", STORE_LAYERS_MAX);
+	disk->layers = calloc(count + 1, sizeof(*disk->layers));
+	if (!disk->layers)
+		return err_sys(err, -ENOMEM, "layers");
+	disk->n_layers = (uint32_t)count;
+	for (size_t i = 0; i < count; i++) {
+		const json_t *object = json_array_get(array, i);
+		int rc = get_id(object, "id", &disk->layers[i].id, err);
+
+		if (rc == 0)
+			rc = get_u64(object, "size_bytes", INT64_MAX, &disk->layers[i].size_bytes,
+				err);
+		if (rc < 0) {
+			err_prefix(err, "layer %zu", i + 1);
+			return rc;
+		}
+	}
+	return 0;
+}
+
 static int disk_from_json(const json_t *object, struct store_disk *disk, struct err *err)
 {
 	AUTO_FREE char *target = NULL;
@@ -180,6 +252,8 @@ static int disk_from_json(const json_t *object, struct store_disk *disk, struct 
 		rc = base_from_json(json_object_get(object, "base"), disk, err);
 	if (rc == 0)
 		rc = owner_from_json(object, disk, err);
+	if (rc == 0)
+		rc = layers_from_json(json_object_get(object, "layers"), disk, err);
 	return rc;
 }
 
@@ -205,6 +279,61 @@ static int disks_from_json(const json_t *array, struct manifest *m, struct err *
 	return 0;
 }
 
+static int tops_from_json(const json_t *array, uint32_t n_disks, struct store_snapshot *snapshot,
+	struct err *err)
+{
+	if (!json_is_array(array) || json_array_size(array) != n_disks)
+		return err_set(err, -EUCLEAN, "tops is no list of %u", n_disks);
+	snapshot->tops = calloc((size_t)n_disks + 1, sizeof(*snapshot->tops));
+	if (!snapshot->tops)
+		return err_sys(err, -ENOMEM, "tops");
+	for (uint32_t i = 0; i < n_disks; i++) {
+		const char *text = json_string_value(json_array_get(array, i));
+
+		if (!text || id_parse(text, &snapshot->tops[i]) < 0)
+			return err_set(err, -EUCLEAN, "top %u is no id", i + 1);
+	}
+	return 0;
+}
+
+static int snapshot_from_json(const json_t *object, uint32_t n_disks,
+	struct store_snapshot *snapshot, struct err *err)
+{
+	uint64_t created = 0;
+	int rc = get_text(object, "name", STORE_NAME_MAX, &snapshot->name, err);
+
+	if (rc == 0)
+		rc = get_u64(object, "created", INT64_MAX, &created, err);
+	snapshot->created_sec = (int64_t)created;
+	if (rc == 0)
+		rc = tops_from_json(json_object_get(object, "tops"), n_disks, snapshot, err);
+	return rc;
+}
+
+static int snapshots_from_json(const json_t *array, struct manifest *m, struct err *err)
+{
+	size_t count = json_array_size(array);
+
+	if (!json_is_array(array) || count > STORE_SNAPSHOTS_MAX)
+		return err_set(err, -EUCLEAN, "snapshots is no list of up to %d",
+			STORE_SNAPSHOTS_MAX);
+	m->snapshots = calloc(count + 1, sizeof(*m->snapshots));
+	if (!m->snapshots)
+		return err_sys(err, -ENOMEM, "snapshots");
+	for (size_t i = 0; i < count; i++) {
+		int rc;
+
+		m->n_snapshots++;
+		rc = snapshot_from_json(json_array_get(array, i), m->n_disks, &m->snapshots[i],
+			err);
+		if (rc < 0) {
+			err_prefix(err, "snapshot %zu", i + 1);
+			return rc;
+		}
+	}
+	return 0;
+}
+
 static int manifest_from_json(const json_t *object, struct manifest *m, struct err *err)
 {
 	uint64_t created = 0;
@@ -218,7 +347,11 @@ static int manifest_from_json(const json_t *object, struct manifest *m, struct e
 		rc = get_u64(object, "created", INT64_MAX, &created, err);
 	m->created_sec = (int64_t)created;
 	if (rc == 0)
+		rc = get_u64(object, "quota_bytes", INT64_MAX, &m->quota_bytes, err);
+	if (rc == 0)
 		rc = disks_from_json(json_object_get(object, "disks"), m, err);
+	if (rc == 0)
+		rc = snapshots_from_json(json_object_get(object, "snapshots"), m, err);
 	if (rc < 0) {
 		err_prefix(err, "manifest");
 		return rc;

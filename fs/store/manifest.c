@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "fs/store/delta.h"
+#include "fs/util/cleanup.h"
 #include "fs/util/text.h"
 
 bool store_name_valid(const char *name)
@@ -52,6 +53,12 @@ int manifest_new(const char *name, struct manifest **ret_manifest)
 	return 0;
 }
 
+void store_snapshot_release(struct store_snapshot *snapshot)
+{
+	free(snapshot->name);
+	free(snapshot->tops);
+}
+
 void manifest_free(struct manifest *m)
 {
 	if (!m)
@@ -60,7 +67,11 @@ void manifest_free(struct manifest *m)
 		free(m->disks[i].base_path);
 		free(m->disks[i].base_format);
 		free(m->disks[i].base_identity);
+		free(m->disks[i].layers);
 	}
+	for (uint32_t i = 0; i < m->n_snapshots; i++)
+		store_snapshot_release(&m->snapshots[i]);
+	free(m->snapshots);
 	free(m->disks);
 	free(m->name);
 	free(m);
@@ -72,7 +83,7 @@ struct store_disk *manifest_add_disk(struct manifest *m, const char *target)
 	struct store_disk *disks;
 	struct store_disk *disk;
 
-	if (m->n_disks >= STORE_DISKS_MAX || !store_target_valid(target))
+	if (m->n_disks >= STORE_DISKS_MAX || m->n_snapshots > 0 || !store_target_valid(target))
 		return NULL;
 	disks = reallocarray(m->disks, m->n_disks + 1, sizeof(*disks));
 	if (!disks)
@@ -86,6 +97,40 @@ struct store_disk *manifest_add_disk(struct manifest *m, const char *target)
 	disk->number = number + 1;
 	disk->log = id_new();
 	return disk;
+}
+
+int manifest_copy(const struct manifest *m, struct manifest **ret_copy)
+{
+	AUTO_FREE char *text = NULL;
+	size_t len;
+	int rc = manifest_format(m, &text, &len);
+
+	return rc < 0 ? rc : manifest_parse(text, len, ret_copy, NULL);
+}
+
+struct store_snapshot *manifest_snapshot(const struct manifest *m, const char *name)
+{
+	for (uint32_t i = 0; i < m->n_snapshots; i++) {
+		if (strcmp(m->snapshots[i].name, name) == 0)
+			return &m->snapshots[i];
+	}
+	return NULL;
+}
+
+/* n_layers also for a top that is none of the layers, which no checked manifest has. */
+static uint32_t layer_index(const struct store_disk *disk, const struct id *id)
+{
+	uint32_t i = 0;
+
+	while (i < disk->n_layers && !id_equal(&disk->layers[i].id, id))
+		i++;
+	return i;
+}
+
+uint32_t manifest_snapshot_top(const struct manifest *m, const struct store_snapshot *snapshot,
+	const struct store_disk *disk)
+{
+	return layer_index(disk, &snapshot->tops[disk - m->disks]);
 }
 
 static const char *disk_base_problem(const struct store_disk *disk)
@@ -107,20 +152,45 @@ static const char *disk_base_problem(const struct store_disk *disk)
 	return NULL;
 }
 
+static bool size_valid(uint64_t size_bytes)
+{
+	return size_bytes >= 512 && size_bytes <= DELTA_SIZE_MAX && size_bytes % 512 == 0;
+}
+
+static const char *disk_layers_problem(const struct store_disk *disk)
+{
+	uint64_t above = disk->size_bytes;
+
+	if (disk->n_layers > STORE_LAYERS_MAX)
+		return "too many layers";
+	for (uint32_t i = 0; i < disk->n_layers; i++) {
+		const struct store_layer *layer = &disk->layers[i];
+
+		if (!size_valid(layer->size_bytes))
+			return "size of a layer is not a multiple of 512 up to 64 TiB";
+		if (layer->size_bytes > above)
+			return "a layer is larger than what is stacked on it";
+		above = layer->size_bytes;
+	}
+	return NULL;
+}
+
 static const char *disk_problem(const struct store_disk *disk)
 {
+	const char *problem;
+
 	if (!store_target_valid(disk->target))
 		return "target is not valid";
 	if (disk->number < 1 || disk->number > STORE_NUMBER_MAX)
 		return "number is out of range";
-	if (disk->size_bytes < 512 || disk->size_bytes > DELTA_SIZE_MAX ||
-		disk->size_bytes % 512 != 0)
+	if (!size_valid(disk->size_bytes))
 		return "size is not a multiple of 512 up to 64 TiB";
 	if (disk->base_limit_bytes > disk->size_bytes)
 		return "base limit is beyond the size";
 	if (disk->mode & ~(mode_t)0777)
 		return "mode has more than permission bits";
-	return disk_base_problem(disk);
+	problem = disk_layers_problem(disk);
+	return problem ? problem : disk_base_problem(disk);
 }
 
 /* Against 255 others at most: no need for more than a loop. */
@@ -133,23 +203,84 @@ static const char *duplicate_problem(const struct manifest *m, uint32_t n)
 			return "target is there twice";
 		if (m->disks[i].number == disk->number)
 			return "number is there twice";
-		if (id_equal(&m->disks[i].log, &disk->log))
-			return "log is there twice";
 	}
 	return NULL;
 }
 
-int manifest_check(const struct manifest *m, int code, struct err *err)
+static int compare_ids(const void *a, const void *b)
 {
-	if (!m->name || !store_name_valid(m->name))
-		return err_set(err, code, "manifest: name is not valid");
-	if (m->node < 1 || m->node > STORE_NODE_MAX)
-		return err_set(err, code, "manifest of %s: node is out of range", m->name);
-	if (m->created_sec < 0)
-		return err_set(err, code, "manifest of %s: created is negative", m->name);
-	if (m->n_disks > STORE_DISKS_MAX)
-		return err_set(err, code, "manifest of %s: more than %d disks", m->name,
-			STORE_DISKS_MAX);
+	return memcmp(a, b, sizeof(struct id));
+}
+
+/* Logs and layers: each at one place of one disk. */
+static int check_ids(const struct manifest *m, int code, struct err *err)
+{
+	AUTO_FREE struct id *ids = NULL;
+	size_t n = m->n_disks, used = 0;
+
+	for (uint32_t i = 0; i < m->n_disks; i++)
+		n += m->disks[i].n_layers;
+	ids = calloc(n + 1, sizeof(*ids));
+	if (!ids)
+		return err_sys(err, -ENOMEM, "manifest of %s", m->name);
+	for (uint32_t i = 0; i < m->n_disks; i++) {
+		const struct store_disk *disk = &m->disks[i];
+
+		ids[used++] = disk->log;
+		for (uint32_t k = 0; k < disk->n_layers; k++)
+			ids[used++] = disk->layers[k].id;
+	}
+	qsort(ids, n, sizeof(*ids), compare_ids);
+	for (size_t i = 0; i < n; i++) {
+		if (id_is_zero(&ids[i]))
+			return err_set(err, code, "manifest of %s: id of a log or layer is zero",
+				m->name);
+		if (i > 0 && id_equal(&ids[i - 1], &ids[i]))
+			return err_set(err, code, "manifest of %s: a log or layer is there twice",
+				m->name);
+	}
+	return 0;
+}
+
+static const char *snapshot_problem(const struct manifest *m, uint32_t n)
+{
+	const struct store_snapshot *snapshot = &m->snapshots[n];
+
+	if (!snapshot->name || !store_name_valid(snapshot->name))
+		return "name is not valid";
+	if (snapshot->created_sec < 0)
+		return "created is negative";
+	for (uint32_t i = 0; i < n; i++) {
+		if (strcmp(m->snapshots[i].name, snapshot->name) == 0)
+			return "name is there twice";
+	}
+	for (uint32_t i = 0; i < m->n_disks; i++) {
+		const struct store_disk *disk = &m->disks[i];
+
+		if (!id_is_zero(&snapshot->tops[i]) &&
+			layer_index(disk, &snapshot->tops[i]) == disk->n_layers)
+			return "a top is no layer of its disk";
+	}
+	return NULL;
+}
+
+static int check_snapshots(const struct manifest *m, int code, struct err *err)
+{
+	if (m->n_snapshots > STORE_SNAPSHOTS_MAX)
+		return err_set(err, code, "manifest of %s: more than %d snapshots", m->name,
+			STORE_SNAPSHOTS_MAX);
+	for (uint32_t i = 0; i < m->n_snapshots; i++) {
+		const char *problem = snapshot_problem(m, i);
+
+		if (problem)
+			return err_set(err, code, "manifest of %s: snapshot %u: %s", m->name,
+				i + 1, problem);
+	}
+	return 0;
+}
+
+static int check_disks(const struct manifest *m, int code, struct err *err)
+{
 	for (uint32_t i = 0; i < m->n_disks; i++) {
 		const char *problem = disk_problem(&m->disks[i]);
 
@@ -159,5 +290,24 @@ int manifest_check(const struct manifest *m, int code, struct err *err)
 			return err_set(err, code, "manifest of %s: disk %u: %s", m->name, i + 1,
 				problem);
 	}
-	return 0;
+	return check_ids(m, code, err);
+}
+
+int manifest_check(const struct manifest *m, int code, struct err *err)
+{
+	int rc;
+
+	if (!m->name || !store_name_valid(m->name))
+		return err_set(err, code, "manifest: name is not valid");
+	if (m->node < 1 || m->node > STORE_NODE_MAX)
+		return err_set(err, code, "manifest of %s: node is out of range", m->name);
+	if (m->created_sec < 0)
+		return err_set(err, code, "manifest of %s: created is negative", m->name);
+	if (m->n_disks > STORE_DISKS_MAX)
+		return err_set(err, code, "manifest of %s: more than %d disks", m->name,
+			STORE_DISKS_MAX);
+	if (m->quota_bytes > INT64_MAX)
+		return err_set(err, code, "manifest of %s: quota is out of range", m->name);
+	rc = check_disks(m, code, err);
+	return rc < 0 ? rc : check_snapshots(m, code, err);
 }

@@ -91,13 +91,28 @@ static int read_data(struct log *log, struct scratch *scratch, uint8_t *buf, uin
 	return 0;
 }
 
+/* Look up and read: between the two the place must not get other content, so
+ * all of it is inside (grace.h). */
+static int read_run(struct log *log, struct scratch *scratch, uint8_t *buf, uint32_t count,
+	uint64_t block, bool nowait, enum delta_owner *ret_owner)
+{
+	unsigned int ticket = grace_enter(&log->grace);
+	uint64_t run;
+	int rc = 0;
+
+	*ret_owner = index_get(&log->index, block, count, &run, scratch->place);
+	if (*ret_owner == DELTA_DATA)
+		rc = read_data(log, scratch, buf, (uint32_t)run, block, nowait);
+	grace_leave(&log->grace, ticket);
+	return rc < 0 ? rc : (int)run;
+}
+
 int delta_read(struct delta *delta, void *buf, uint32_t count, uint64_t block, bool nowait,
 	enum delta_owner *ret_owner)
 {
 	struct log *log = &delta->log;
 	struct scratch *scratch = scratch_get();
-	enum delta_owner owner;
-	uint64_t run;
+	enum delta_owner owner = DELTA_ABSENT;
 	int rc;
 
 	if (count == 0 || count > DELTA_BLOCKS_MAX || outside(block, count, delta_blocks(delta)))
@@ -105,15 +120,14 @@ int delta_read(struct delta *delta, void *buf, uint32_t count, uint64_t block, b
 	if (!scratch)
 		return -ENOMEM;
 	rc = atomic_load(&log->broken);
+	if (rc == 0)
+		rc = read_run(log, scratch, buf, count, block, nowait, &owner);
 	if (rc < 0)
 		return rc;
-	owner = index_get(&log->index, block, count, &run, scratch->place);
+	if (owner == DELTA_BAD)
+		return -EIO;
 	if (owner == DELTA_ZERO)
-		memset(buf, 0, run * DELTA_BLOCK_BYTES);
-	if (owner == DELTA_DATA)
-		rc = read_data(log, scratch, buf, (uint32_t)run, block, nowait);
-	if (rc < 0)
-		return rc;
+		memset(buf, 0, (size_t)rc * DELTA_BLOCK_BYTES);
 	*ret_owner = owner;
-	return (int)run;
+	return rc;
 }

@@ -9,6 +9,7 @@
 
 #include "fs/store/delta.h"
 #include "fs/util/hash.h"
+#include "fs/util/round.h"
 
 #define CONTEXT_WORDS 5
 
@@ -25,6 +26,31 @@ uint64_t record_block_sum(const struct record_place *place, uint64_t pos, uint64
 	};
 
 	return hash64(in, sizeof(in), place->key[0]);
+}
+
+struct record_entry record_entry(const struct record *r, uint32_t i)
+{
+	const struct format_moved *m;
+
+	if (r->type != FORMAT_MOVED)
+		return (struct record_entry){
+			.block = r->block + i, .count = 1, .lsn = r->lsn, .len = r->len[i]};
+	m = &r->moved[i];
+	return (struct record_entry){
+		.block = le64_get(m->block),
+		.count = le64_get(m->count),
+		.lsn = le64_get(m->lsn),
+		.len = le16_get(m->len),
+	};
+}
+
+uint32_t record_others(const struct record *r)
+{
+	uint32_t n = r->type == FORMAT_ZERO || r->type == FORMAT_BAD;
+
+	for (uint32_t i = 0; i < r->n; i++)
+		n += r->len[i] == 0;
+	return n;
 }
 
 /* Context, header with sum 0, table, block sums: in one piece, hashed once. */
@@ -54,6 +80,25 @@ static uint64_t record_sum(const struct record_place *place, const void *head, s
 	return hash64(in, (size_t)(p - in), place->key[0]);
 }
 
+static void encode_table(const struct record *r, uint8_t *table)
+{
+	memset(table, 0, record_table_bytes(r->n));
+	for (uint32_t i = 0; i < r->n; i++) {
+		le16 len = le16_put(r->len[i]);
+
+		memcpy(table + 2 * i, &len, 2);
+	}
+}
+
+/* The table may lie in place already. */
+static void encode_moved(struct record *r, uint8_t *table)
+{
+	memmove(table, r->moved, r->n * sizeof(*r->moved));
+	r->moved = (const struct format_moved *)table;
+	for (uint32_t i = 0; i < r->n; i++)
+		r->len[i] = le16_get(r->moved[i].len);
+}
+
 size_t record_encode(const struct record_place *place, struct record *r, const uint64_t *sums,
 	uint32_t n_sums, void *head)
 {
@@ -66,22 +111,39 @@ size_t record_encode(const struct record_place *place, struct record *r, const u
 		.block = le64_put(r->block),
 		.count = le64_put(r->count),
 	};
-	size_t head_len = sizeof(raw) + record_table_bytes(r->n);
-	uint8_t *table = (uint8_t *)head + sizeof(raw);
+	size_t head_len = record_head_bytes(r->type, r->n);
 
 	assert(r->n <= FORMAT_RECORD_BLOCKS && n_sums <= r->n);
-	memset(table, 0, record_table_bytes(r->n));
-	for (uint32_t i = 0; i < r->n; i++) {
-		le16 len = le16_put(r->len[i]);
-
-		memcpy(table + 2 * i, &len, 2);
-	}
+	if (r->type == FORMAT_MOVED)
+		encode_moved(r, (uint8_t *)head + sizeof(raw));
+	else
+		encode_table(r, (uint8_t *)head + sizeof(raw));
 	memcpy(head, &raw, sizeof(raw));
 	r->sum = record_sum(place, head, head_len, sums, n_sums);
 	r->body = (uint32_t)head_len;
 	raw.sum = le64_put(r->sum);
 	memcpy(head, &raw, sizeof(raw));
 	return head_len;
+}
+
+/* Table and count, block and length agree with the type. */
+static bool shape_is_right(const struct record *r, uint64_t disk_blocks)
+{
+	bool within = r->count > 0 && !outside(r->block, r->count, disk_blocks);
+
+	switch (r->type) {
+	case FORMAT_DATA:
+		return within && r->n > 0 && r->count == r->n;
+	case FORMAT_ZERO:
+	case FORMAT_BAD:
+		return within && r->n == 0 && r->length == RECORD_BARE_BYTES;
+	case FORMAT_MOVED:
+		return r->n > 0 && r->block == 0 && r->count == 0;
+	case FORMAT_END:
+		return r->n == 0 && r->block == 0 && r->count == 0 &&
+			r->length == RECORD_BARE_BYTES;
+	}
+	return false;
 }
 
 /* Fields agree with each other and with the room there is. */
@@ -97,37 +159,49 @@ static int decode_header(const struct format_record *raw, size_t avail, uint64_t
 	r->block = le64_get(raw->block);
 	r->count = le64_get(raw->count);
 	r->sum = le64_get(raw->sum);
-	r->body = (uint32_t)sizeof(*raw) + record_table_bytes(r->n);
-	if (r->length > avail || r->length % 8 != 0 || r->lsn < min_lsn ||
-		r->lsn >= FORMAT_COUNTER_MAX || r->count == 0 ||
-		r->block >= disk_blocks || r->count > disk_blocks - r->block)
+	r->moved = NULL;
+	if (r->n > FORMAT_RECORD_BLOCKS || r->lsn < min_lsn || r->lsn >= FORMAT_COUNTER_MAX)
 		return -EUCLEAN;
-	if (r->type == FORMAT_ZERO)
-		return r->n == 0 && r->length == sizeof(*raw) ? 0 : -EUCLEAN;
-	if (r->type != FORMAT_DATA || r->n == 0 || r->n > FORMAT_RECORD_BLOCKS ||
-		r->count != r->n || r->length < r->body)
+	r->body = record_head_bytes(r->type, r->n);
+	if (r->length > avail || r->length % 8 != 0 || r->length < r->body)
 		return -EUCLEAN;
-	return 0;
+	return shape_is_right(r, disk_blocks) ? 0 : -EUCLEAN;
 }
 
-/* The table's lengths fill the record exactly. */
-static int decode_table(const uint8_t *bytes, struct record *r)
+/* One entry of a table of moved blocks. */
+static bool moved_is_right(const struct record *r, uint32_t i, uint64_t disk_blocks)
 {
+	static const uint8_t zeros[sizeof(r->moved->reserved)];
+	struct record_entry e = record_entry(r, i);
+
+	return memcmp(r->moved[i].reserved, zeros, sizeof(zeros)) == 0 && e.count > 0 &&
+		!outside(e.block, e.count, disk_blocks) && (e.len == 0 || e.count == 1) &&
+		e.lsn > 0 && e.lsn < r->lsn;
+}
+
+/* Its entries are right, and their lengths fill the record exactly. */
+static int decode_table(const uint8_t *bytes, uint64_t disk_blocks, struct record *r)
+{
+	const uint8_t *table = bytes + sizeof(struct format_record);
 	uint64_t end = r->body;
 
+	if (r->type == FORMAT_MOVED)
+		r->moved = (const struct format_moved *)table;
 	for (uint32_t i = 0; i < r->n; i++) {
 		le16 raw;
 
-		memcpy(&raw, bytes + sizeof(struct format_record) + 2 * i, 2);
+		if (r->moved && !moved_is_right(r, i, disk_blocks))
+			return -EUCLEAN;
+		memcpy(&raw, r->moved ? r->moved[i].len.byte : table + 2 * i, sizeof(raw));
 		r->len[i] = le16_get(raw);
 		if (r->len[i] > DELTA_BLOCK_BYTES)
 			return -EUCLEAN;
 		end += record_block_bytes(r->len[i]);
 	}
-	return ((end + 7) & ~UINT64_C(7)) == r->length ? 0 : -EUCLEAN;
+	return round_up(end, 8) == r->length ? 0 : -EUCLEAN;
 }
 
-int record_decode(const struct record_place *place, const uint8_t *bytes, size_t avail,
+int record_decode_head(const struct record_place *place, const uint8_t *bytes, size_t avail,
 	uint64_t disk_blocks, uint64_t min_lsn, struct record *ret_record)
 {
 	uint64_t sums[FORMAT_RECORD_BLOCKS];
@@ -138,24 +212,51 @@ int record_decode(const struct record_place *place, const uint8_t *bytes, size_t
 		return -EUCLEAN;
 	memcpy(&raw, bytes, sizeof(raw));
 	if (decode_header(&raw, avail, disk_blocks, min_lsn, ret_record) < 0 ||
-		decode_table(bytes, ret_record) < 0)
+		decode_table(bytes, disk_blocks, ret_record) < 0)
 		return -EUCLEAN;
 	at = ret_record->body;
 	for (uint32_t i = 0; i < ret_record->n; i++) {
-		uint32_t len = ret_record->len[i];
 		le64 sum;
 
-		if (len == 0)
+		if (ret_record->len[i] == 0)
 			continue;
 		memcpy(&sum, bytes + at, sizeof(sum));
-		sums[n_sums] = le64_get(sum);
-		if (sums[n_sums] != record_block_sum(place, place->pos + at,
-				ret_record->block + i, hash64(bytes + at + FORMAT_BLOCK_SUM, len, 0)))
-			return -EUCLEAN;
-		n_sums++;
-		at += record_block_bytes(len);
+		sums[n_sums++] = le64_get(sum);
+		at += record_block_bytes(ret_record->len[i]);
 	}
 	if (ret_record->sum != record_sum(place, bytes, ret_record->body, sums, n_sums))
 		return -EUCLEAN;
+	return 0;
+}
+
+int record_verify_block(const struct record_place *place, uint64_t pos, uint64_t block,
+	const uint8_t *body, uint32_t len, uint64_t *ret_hash)
+{
+	le64 sum;
+
+	memcpy(&sum, body, sizeof(sum));
+	*ret_hash = hash64(body + FORMAT_BLOCK_SUM, len, 0);
+	return le64_get(sum) == record_block_sum(place, pos, block, *ret_hash) ? 0 : -EUCLEAN;
+}
+
+int record_decode(const struct record_place *place, const uint8_t *bytes, size_t avail,
+	uint64_t disk_blocks, uint64_t min_lsn, struct record *ret_record)
+{
+	uint32_t at;
+	int rc = record_decode_head(place, bytes, avail, disk_blocks, min_lsn, ret_record);
+
+	if (rc < 0)
+		return rc;
+	at = ret_record->body;
+	for (uint32_t i = 0; i < ret_record->n; i++) {
+		struct record_entry e = record_entry(ret_record, i);
+		uint64_t hash;
+
+		if (e.len == 0)
+			continue;
+		if (record_verify_block(place, place->pos + at, e.block, bytes + at, e.len, &hash) < 0)
+			return -EUCLEAN;
+		at += record_block_bytes(e.len);
+	}
 	return 0;
 }

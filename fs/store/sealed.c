@@ -25,26 +25,6 @@ static int canonical_sum(json_t *object, char sum[static SEALED_SUM_TEXT])
 	return 0;
 }
 
-int sealed_format(json_t *object, const char *format, char **ret_text, size_t *ret_len)
-{
-	char sum[SEALED_SUM_TEXT];
-	AUTO_FREE char *text = NULL;
-	char *line;
-
-	json_object_del(object, "checksum");
-	if (json_object_set_new(object, "format", json_string(format)) < 0 ||
-		json_object_set_new(object, "version", json_integer(SEALED_VERSION)) < 0 ||
-		canonical_sum(object, sum) < 0 ||
-		json_object_set_new(object, "checksum", json_string(sum)) < 0)
-		return -ENOMEM;
-	text = json_dumps(object, JSON_INDENT(1));
-	if (!text || asprintf(&line, "%s\n", text) < 0)
-		return -ENOMEM;
-	*ret_text = line;
-	*ret_len = strlen(line);
-	return 0;
-}
-
 static int check_sum(json_t *object, struct err *err)
 {
 	char sum[SEALED_SUM_TEXT];
@@ -98,5 +78,40 @@ int sealed_parse(const char *text, size_t len, const char *format, json_t **ret_
 		return rc;
 	}
 	*ret_object = object;
+	return 0;
+}
+
+/* Without memory json_dumps() may leave a part out and not say so: of the text,
+ * or of what the checksum was made of. */
+static bool reads_back(const char *text, json_t *object)
+{
+	json_t *back = json_loads(text, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+	bool same = json_equal(object, back) && check_sum(back, NULL) == 0;
+
+	json_decref(back);
+	return same;
+}
+
+int sealed_format(json_t *object, const char *format, char **ret_text, size_t *ret_len)
+{
+	char sum[SEALED_SUM_TEXT];
+	AUTO_FREE char *text = NULL;
+	char *line;
+
+	json_object_del(object, "checksum");
+	if (json_object_set_new(object, "format", json_string(format)) < 0 ||
+		json_object_set_new(object, "version", json_integer(SEALED_VERSION)) < 0 ||
+		canonical_sum(object, sum) < 0 ||
+		json_object_set_new(object, "checksum", json_string(sum)) < 0)
+		return -ENOMEM;
+	text = json_dumps(object, JSON_INDENT(1));
+	if (!text || asprintf(&line, "%s\n", text) < 0)
+		return -ENOMEM;
+	if (!reads_back(line, object)) {
+		free(line);
+		return -ENOMEM;
+	}
+	*ret_text = line;
+	*ret_len = strlen(line);
 	return 0;
 }

@@ -7,10 +7,16 @@
 
 #include "fs/store/format.h"
 
+#ifdef SLOT_TINY /* in tests: a few writes fill, empty and reuse segments */
+#define SLOT_FIRST_BYTES (UINT64_C(16) << 10)
+#define SLOT_FULL_BYTES (UINT64_C(32) << 10)
+#define SLOT_GROWING 1u
+#else
 #define SLOT_FIRST_BYTES (UINT64_C(256) << 10)
 #define SLOT_FULL_BYTES (UINT64_C(8) << 20)
 #define SLOT_GROWING 5u /* slots below this one are smaller than SLOT_FULL_BYTES */
-#define SLOT_COUNT_MAX ((uint32_t)(FORMAT_LOG_MAX / SLOT_FULL_BYTES))
+#endif
+#define SLOT_COUNT_MAX ((uint32_t)(FORMAT_LOG_MAX >> 23)) /* of 8 MiB each */
 
 static inline uint64_t slot_bytes(uint32_t slot)
 {

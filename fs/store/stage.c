@@ -5,7 +5,8 @@
  *
  *	1 mkdir staging/ID                    an empty stage: the journal's to sweep
  *	2 each delta's super, synced          a stage
- *	3 the manifest, synced                a stage
+ *	3 the manifest, synced                a stage; from now on no sweep
+ *	  (under the layers' lock)            deletes the layers it names
  *	4 (the tool's files, synced by it)    a stage
  *	5 fsync of staging/ID                 a stage; whole if it is found in clones/
  *	6 rename to clones/NAME, no replace   a stage or a whole clone
@@ -26,6 +27,7 @@
 
 #include "fs/store/delta.h"
 #include "fs/store/directory.h"
+#include "fs/store/layers.h"
 #include "fs/store/manifest.h"
 #include "fs/util/cleanup.h"
 
@@ -85,16 +87,31 @@ static int make_deltas(struct store_stage *stage, const struct manifest *m, stru
 	return 0;
 }
 
-static int make_manifest(struct store_stage *stage, const struct manifest *m)
+static int write_manifest(struct store_stage *stage, const struct manifest *m, struct err *err)
 {
 	AUTO_FREE char *text = NULL;
 	size_t len;
 	int rc = manifest_format(m, &text, &len);
 
-	if (rc < 0)
-		return rc;
-	return io_write_file(
-		stage->store->io, stage->fd, DIRECTORY_MANIFEST, text, len, 0600);
+	if (rc == 0)
+		rc = io_write_file(
+			stage->store->io, stage->fd, DIRECTORY_MANIFEST, text, len, 0600);
+	return rc < 0 ? err_sys(err, rc, "clone %s: cannot write its manifest", m->name) : 0;
+}
+
+/* A sweep of layers either sees the manifest or ran before we look for the
+ * layers that it names. */
+static int make_manifest(struct store_stage *stage, const struct manifest *m, struct err *err)
+{
+	int lock_fd = layers_lock(stage->store, false);
+	int rc = lock_fd < 0
+		? err_sys(err, lock_fd, "clone %s: %s", m->name, DIRECTORY_LAYERS_LOCK)
+		: write_manifest(stage, m, err);
+
+	if (rc == 0)
+		rc = layers_check(stage->store, m, err);
+	layers_unlock(stage->store, lock_fd);
+	return rc;
 }
 
 static int fill_stage(struct store_stage *stage, const struct manifest *m, struct err *err)
@@ -108,8 +125,7 @@ static int fill_stage(struct store_stage *stage, const struct manifest *m, struc
 		err_prefix(err, "clone %s", m->name);
 		return rc;
 	}
-	rc = make_manifest(stage, m);
-	return rc < 0 ? err_sys(err, rc, "clone %s: cannot write its manifest", m->name) : 0;
+	return make_manifest(stage, m, err);
 }
 
 int store_stage(struct store *store, const struct manifest *m, struct store_stage **ret_stage,

@@ -10,7 +10,8 @@
  *	               without one is no store, and one that has nothing but our
  *	               empty parts in it is an unfinished one, which the next
  *	               store_create() finishes.
- *	store_manifest_write   io_publish(): the old or the new one.
+ *	store_manifest_write   io_publish(): the old or the new one. One that
+ *	               names other logs or layers: freeze.c.
  *
  * For clones see stage.c, for their removal directory_retire().
  */
@@ -27,13 +28,16 @@
 #include <unistd.h>
 
 #include "fs/store/directory.h"
+#include "fs/store/layers.h"
+#include "fs/store/strays.h"
 #include "fs/util/cleanup.h"
 
 /* Temp names of the label are LABEL_FILE.ID.tmp: two may make a store at once. */
 #define LABEL_TEMP_PREFIX LABEL_FILE "."
 
 static const char *const store_parts[] = {
-	DIRECTORY_CLONES, DIRECTORY_STAGING, DIRECTORY_TRASH, DIRECTORY_JOURNAL};
+	DIRECTORY_CLONES, DIRECTORY_LAYERS, DIRECTORY_STAGING, DIRECTORY_TRASH,
+	DIRECTORY_JOURNAL};
 
 #define N_STORE_PARTS (sizeof(store_parts) / sizeof(store_parts[0]))
 
@@ -56,7 +60,8 @@ static int check_entry(void *ctx, int fd, const char *entry)
 	const struct io_gate *io = ctx;
 
 	/* lost+found: a store may be a file system of its own. */
-	if (strcmp(entry, DIRECTORY_LOCK) == 0 || strcmp(entry, "lost+found") == 0 ||
+	if (strcmp(entry, DIRECTORY_LOCK) == 0 || strcmp(entry, DIRECTORY_LAYERS_LOCK) == 0 ||
+		strcmp(entry, "lost+found") == 0 ||
 		strncmp(entry, LABEL_TEMP_PREFIX, strlen(LABEL_TEMP_PREFIX)) == 0)
 		return 0;
 	if (!is_part(entry))
@@ -122,21 +127,26 @@ static int make_directories(const struct io_gate *io, const char *path, mode_t m
 	return rc < 0 ? rc : io_fsync_dir(io, AT_FDCWD, parent);
 }
 
+static int make_empty(const struct io_gate *io, int dirfd, const char *name)
+{
+	int fd = io->openat(io, dirfd, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+
+	return fd < 0 ? fd : io->close(io, fd);
+}
+
 static int make_parts(const struct io_gate *io, int dirfd)
 {
-	int fd;
+	int rc;
 
 	for (size_t i = 0; i < N_STORE_PARTS; i++) {
-		int rc = io->mkdirat(io, dirfd, store_parts[i], 0700);
-
+		rc = io->mkdirat(io, dirfd, store_parts[i], 0700);
 		if (rc < 0 && rc != -EEXIST)
 			return rc;
 	}
-	fd = io->openat(io, dirfd, DIRECTORY_LOCK, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return fd;
-	io->close(io, fd);
-	return io->fsync(io, dirfd);
+	rc = make_empty(io, dirfd, DIRECTORY_LOCK);
+	if (rc == 0)
+		rc = make_empty(io, dirfd, DIRECTORY_LAYERS_LOCK);
+	return rc < 0 ? rc : io->fsync(io, dirfd);
 }
 
 /* The last step of making a store. Somebody else may be there first. */
@@ -232,6 +242,11 @@ int store_create(const struct io_gate *io, const char *path, struct err *err)
 	return rc < 0 ? err_sys(err, rc, "store %s: cannot make it", path) : 0;
 }
 
+static int open_part(const struct store *store, const char *name)
+{
+	return store->io->openat(store->io, store->dirfd, name, O_RDONLY | O_DIRECTORY, 0);
+}
+
 /* Opens the directory, reads the label and opens the parts. */
 static int open_parts(struct store *store, struct err *err)
 {
@@ -251,13 +266,14 @@ static int open_parts(struct store *store, struct err *err)
 		err_prefix(err, LABEL_FILE);
 		return rc;
 	}
-	store->clones_fd =
-		io->openat(io, store->dirfd, DIRECTORY_CLONES, O_RDONLY | O_DIRECTORY, 0);
-	store->staging_fd =
-		io->openat(io, store->dirfd, DIRECTORY_STAGING, O_RDONLY | O_DIRECTORY, 0);
-	store->trash_fd = io->openat(io, store->dirfd, DIRECTORY_TRASH, O_RDONLY | O_DIRECTORY, 0);
-	if (store->clones_fd < 0 || store->staging_fd < 0 || store->trash_fd < 0)
-		return err_set(err, -EUCLEAN, "damaged: clones, staging or trash is missing");
+	store->clones_fd = open_part(store, DIRECTORY_CLONES);
+	store->layers_fd = open_part(store, DIRECTORY_LAYERS);
+	store->staging_fd = open_part(store, DIRECTORY_STAGING);
+	store->trash_fd = open_part(store, DIRECTORY_TRASH);
+	if (store->clones_fd < 0 || store->layers_fd < 0 || store->staging_fd < 0 ||
+		store->trash_fd < 0)
+		return err_set(err, -EUCLEAN,
+			"damaged: clones, layers, staging or trash is missing");
 	return 0;
 }
 
@@ -270,8 +286,8 @@ int store_open(const struct io_gate *io, const char *path, struct store **ret_st
 	if (!store)
 		return err_sys(err, -ENOMEM, "store %s", path);
 	store->io = io;
-	store->dirfd = store->clones_fd = store->staging_fd = store->trash_fd = -1;
-	store->lock_fd = -1;
+	store->dirfd = store->clones_fd = store->layers_fd = -1;
+	store->staging_fd = store->trash_fd = store->lock_fd = -1;
 	store->path = realpath(path, NULL);
 	if (store->path)
 		store->dirfd =
@@ -310,6 +326,7 @@ void store_close(struct store *store)
 	close_part(store, store->lock_fd);
 	close_part(store, store->trash_fd);
 	close_part(store, store->staging_fd);
+	close_part(store, store->layers_fd);
 	close_part(store, store->clones_fd);
 	close_part(store, store->dirfd);
 	free(store->path);
@@ -329,6 +346,11 @@ const struct id *store_id(const struct store *store)
 int store_dirfd(const struct store *store)
 {
 	return store->dirfd;
+}
+
+int store_layers_dirfd(const struct store *store)
+{
+	return store->layers_fd;
 }
 
 static int open_lock(const struct store *store)
@@ -448,51 +470,11 @@ int store_clone_dirfd(struct store *store, const char *name)
 		store->io, store->clones_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 }
 
-/* The directory of a clone and its manifest, with the error said. */
-static int open_clone(struct store *store, const char *name, int *ret_fd,
-	struct manifest **ret_manifest, struct err *err)
-{
-	int fd = store_clone_dirfd(store, name);
-	int rc;
-
-	if (fd == -ENOENT)
-		return err_set(err, -ENOENT, "clone %s: not in the store %s", name, store->path);
-	if (fd < 0)
-		return err_sys(err, fd, "clone %s", name);
-	rc = directory_manifest(store, fd, name, ret_manifest, err);
-	if (rc < 0)
-		store->io->close(store->io, fd);
-	else
-		*ret_fd = fd;
-	return rc;
-}
-
-/* The same, if its id still is *id. */
-static int open_clone_by_id(struct store *store, const char *name, const struct id *id,
-	int *ret_fd, struct err *err)
-{
-	struct manifest *m = NULL;
-	bool same;
-	int fd = -1;
-	int rc = open_clone(store, name, &fd, &m, err);
-
-	if (rc < 0)
-		return rc;
-	same = id_equal(&m->id, id);
-	manifest_free(m);
-	if (!same) {
-		store->io->close(store->io, fd);
-		return err_set(err, -ENOENT, "clone %s: another clone has that name now", name);
-	}
-	*ret_fd = fd;
-	return 0;
-}
-
 int store_manifest_read(struct store *store, const char *name, struct manifest **ret_manifest,
 	struct err *err)
 {
 	int fd = -1;
-	int rc = open_clone(store, name, &fd, ret_manifest, err);
+	int rc = directory_clone(store, name, NULL, &fd, ret_manifest, err);
 
 	if (rc == 0)
 		store->io->close(store->io, fd);
@@ -502,12 +484,14 @@ int store_manifest_read(struct store *store, const char *name, struct manifest *
 int store_manifest_write(struct store *store, const struct manifest *m, struct err *err)
 {
 	AUTO_FREE char *text = NULL;
+	struct manifest *there = NULL;
 	size_t len;
 	int fd = -1;
 	int rc = directory_writable(store, err);
 
 	if (rc == 0)
-		rc = open_clone_by_id(store, m->name, &m->id, &fd, err);
+		rc = directory_clone(store, m->name, &m->id, &fd, &there, err);
+	manifest_free(there);
 	if (rc < 0)
 		return rc;
 	rc = manifest_format(m, &text, &len);
@@ -517,17 +501,47 @@ int store_manifest_write(struct store *store, const struct manifest *m, struct e
 	return rc < 0 ? err_sys(err, rc, "clone %s: cannot write its manifest", m->name) : 0;
 }
 
+static bool has_layers(const struct manifest *m)
+{
+	for (uint32_t i = 0; i < m->n_disks; i++) {
+		if (m->disks[i].n_layers > 0)
+			return true;
+	}
+	return false;
+}
+
+/* Under the layers' lock: what retiring takes away by mistake and puts back
+ * must not be missed by a sweep of layers. */
+static int retire(struct store *store, int fd, const char *name, const struct id *id,
+	struct err *err)
+{
+	int lock_fd = layers_lock(store, false);
+	int rc = lock_fd < 0 ? err_sys(err, lock_fd, "store %s: %s", store->path,
+				       DIRECTORY_LAYERS_LOCK)
+			     : directory_retire(store, fd, name, id, err);
+
+	layers_unlock(store, lock_fd);
+	return rc;
+}
+
 int store_remove(struct store *store, const char *name, const struct id *id, struct err *err)
 {
+	struct manifest *m = NULL;
+	bool layered;
 	int fd = -1;
 	int rc = directory_writable(store, err);
 
 	if (rc == 0)
-		rc = open_clone_by_id(store, name, id, &fd, err);
+		rc = directory_clone(store, name, id, &fd, &m, err);
 	if (rc < 0)
 		return rc;
-	rc = directory_retire(store, fd, name, id, err);
+	layered = has_layers(m);
+	manifest_free(m);
+	rc = retire(store, fd, name, id, err);
 	store->io->close(store->io, fd);
+	/* What cannot be swept now is by the next sweep. */
+	if (rc == 0 && layered)
+		store_layers_sweep(store, NULL);
 	return rc;
 }
 
@@ -538,9 +552,25 @@ static int sweep_entry(void *ctx, int fd, const char *entry)
 
 static int sweep_label_temp(void *ctx, int fd, const char *entry)
 {
-	if (strncmp(entry, LABEL_TEMP_PREFIX, strlen(LABEL_TEMP_PREFIX)) != 0)
+	if (!label_is_temp(entry))
 		return 0;
 	return directory_delete(ctx, fd, entry);
+}
+
+static int sweep_clone(void *ctx, int fd, const char *entry)
+{
+	struct store *store = ctx;
+	struct manifest *m;
+	int clone_fd;
+	int rc = 0;
+
+	/* What is damaged stays as it is. */
+	if (directory_clone(store, entry, NULL, &clone_fd, &m, NULL) < 0)
+		return 0;
+	rc = strays_sweep(store->io, clone_fd, m);
+	store->io->close(store->io, clone_fd);
+	manifest_free(m);
+	return rc;
 }
 
 int store_sweep(struct store *store, struct err *err)
@@ -553,5 +583,9 @@ int store_sweep(struct store *store, struct err *err)
 	rc = directory_each(store->io, store->trash_fd, ".", sweep_entry, io);
 	if (rc == 0)
 		rc = directory_each(store->io, store->dirfd, ".", sweep_label_temp, io);
-	return rc < 0 ? err_sys(err, rc, "store %s: cannot empty its trash", store->path) : 0;
+	if (rc == 0 && store->lock_fd >= 0) /* the daemon's are the clones' directories */
+		rc = directory_each(store->io, store->clones_fd, ".", sweep_clone, store);
+	if (rc == 0)
+		store_layers_sweep(store, NULL); /* a clone that is damaged keeps them */
+	return rc < 0 ? err_sys(err, rc, "store %s: cannot sweep it", store->path) : 0;
 }

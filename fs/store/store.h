@@ -3,10 +3,14 @@
  *
  *	STORE/lazyclone-store      what this directory is: id, format, feature words (JSON)
  *	STORE/daemon.lock          locked by the one daemon that serves the store
+ *	STORE/layers.lock          locked by who makes layers needed, or deletes them (layers.h)
  *	STORE/clones/NAME/         one clone, complete by construction
  *	    manifest               which log is whose delta; the only commit point (JSON)
- *	    LOGID.super, LOGID.log one delta (delta.h)
+ *	    LOGID.super, .log, .ckpt   one delta (delta.h)
  *	    ...                    files of the cloning tool (record, pristine NVRAM)
+ *	STORE/layers/              LOGID.super, .log, .ckpt: frozen deltas, each named by one or
+ *	                           more manifests, shared by the clones stacked on it
+ *	STORE/reserve              allocated blocks for making room (space.h)
  *	STORE/staging/             clones being made: not there yet
  *	STORE/trash/               clones being removed: gone already
  *	STORE/journal/             the cloning tool's (clone/state)
@@ -16,6 +20,14 @@
  * one: store_remove() renames it away, then deletes. What a crash leaves in
  * staging/ or trash/ belongs to nobody; store_sweep() deletes the latter, the
  * former is the journal's to undo (its maker may still be at work).
+ *
+ * Layers. A manifest names for each disk its delta and the layers below it,
+ * newest first; the base is below the last. Freezing and resetting (freeze.h)
+ * replace deltas by empty ones; the rename of the manifest is the only commit
+ * point. Before it the new logs, and the frozen logs' hard links in layers/,
+ * are durable and belong to nobody; after it the old names in the clone's
+ * directory do. A layer that no manifest names, in clones/ or staging/, is
+ * garbage: store_layers_sweep() (layers.h) deletes it.
  *
  * Names of clones and targets: see store_name_valid().
  *
@@ -41,13 +53,32 @@
 #define STORE_TARGET_MAX 32     /* vda, sdzz, disk0 ... */
 #define STORE_DISKS_MAX 256     /* disks of one clone */
 #define STORE_CLONES_MAX 65536  /* clones of one store */
-#define STORE_MANIFEST_MAX (1u << 20) /* bytes: 256 disks of 4 KiB each */
+#define STORE_MANIFEST_MAX (8u << 20) /* bytes: 256 disks with bases, layers and snapshots */
 #define STORE_PATH_MAX 4096
 #define STORE_IDENTITY_MAX 4096 /* bytes of a base's identity (BASE_IDENTITY_MAX) */
 #define STORE_NODE_MAX ((UINT64_C(1) << 40) - 1)
+#define STORE_LAYERS_MAX 32     /* below one disk: each costs a look-up for what lies below it */
+#define STORE_SNAPSHOTS_MAX 256 /* of one clone */
 #define STORE_NUMBER_MAX 65535 /* disk numbers are not used again: more than disks */
 
 struct store;
+
+/* A frozen delta below a disk. Its blocks at or above size_bytes are zeros,
+ * whatever lies below: a disk only grows, so no layer is larger than what is
+ * stacked on it. */
+struct store_layer {
+	struct id id;
+	uint64_t size_bytes;
+};
+
+/* One instant of all disks of a clone, by name: their content, not their size
+ * (a disk that grew since reads as zeros there). What lies below a top is what
+ * lies below it in the disk's own layers. */
+struct store_snapshot {
+	char *name; /* store_name_valid */
+	int64_t created_sec;
+	struct id *tops; /* per disk of the manifest its topmost layer; zeros: the base alone */
+};
 
 /* One disk in a manifest. Strings are owned by the manifest. */
 struct store_disk {
@@ -62,6 +93,8 @@ struct store_disk {
 	uid_t uid;
 	gid_t gid;
 	mode_t mode; /* permission bits */
+	uint32_t n_layers;
+	struct store_layer *layers; /* newest first */
 };
 
 struct manifest {
@@ -71,15 +104,32 @@ struct manifest {
 	int64_t created_sec;
 	uint32_t n_disks;
 	struct store_disk *disks;
+	uint64_t quota_bytes; /* of all its logs, layers not counted; 0: none */
+	uint32_t n_snapshots;
+	struct store_snapshot *snapshots; /* oldest first */
 };
 
 void manifest_free(struct manifest *m); /* NULL allowed */
+void store_snapshot_release(struct store_snapshot *snapshot); /* its members */
 
 /* An empty manifest with name, fresh id, node and time. */
 int manifest_new(const char *name, struct manifest **ret_manifest);
 
-/* Add a zeroed disk with target, number and a fresh log id; NULL without memory. */
+/* Add a zeroed disk with target, number and a fresh log id; NULL without
+ * memory, with too many disks, or once there are snapshots (they say a top for
+ * each disk). */
 struct store_disk *manifest_add_disk(struct manifest *m, const char *target);
+
+/* A manifest that is a copy of a valid one. -EINVAL: it is not valid. */
+int manifest_copy(const struct manifest *m, struct manifest **ret_copy);
+
+/* The snapshot called name; NULL: there is none. */
+struct store_snapshot *manifest_snapshot(const struct manifest *m, const char *name);
+
+/* Which of disk's layers is the topmost of its snapshot: an index into
+ * disk->layers, disk->n_layers for the base alone. */
+uint32_t manifest_snapshot_top(const struct manifest *m, const struct store_snapshot *snapshot,
+	const struct store_disk *disk);
 
 /* Text form and back; the parser takes any bytes (it is fuzzed) and checks
  * every name, size and count. Caller frees *ret_text. */
@@ -104,6 +154,7 @@ void store_close(struct store *store); /* releases the daemon's lock too; NULL a
 const char *store_path(const struct store *store); /* canonical, absolute */
 const struct id *store_id(const struct store *store);
 int store_dirfd(const struct store *store); /* of STORE; stays the store's */
+int store_layers_dirfd(const struct store *store); /* of STORE/layers; stays the store's */
 
 /* Become the one daemon of the store. -EBUSY: there is one. File systems
  * without open-file-description locks are refused (-EOPNOTSUPP). */
@@ -116,7 +167,8 @@ int store_locked(struct store *store);
 struct store_stage;
 
 /* Begin: a directory in staging/, with the deltas and the manifest of m in
- * it, their content synced. -EEXIST if a clone of that name is there already. */
+ * it, their content synced. -EEXIST if a clone of that name is there already;
+ * -ENOENT if a layer that m names is not there: from a 0 on no sweep deletes it. */
 int store_stage(struct store *store, const struct manifest *m, struct store_stage **ret_stage,
 	struct err *err);
 /* To add files. Sync their content; store_commit() syncs the directory. */
@@ -149,8 +201,10 @@ int store_clone_dirfd(struct store *store, const char *name);
  * id still is *id (so that a namesake made meanwhile is not removed). */
 int store_remove(struct store *store, const char *name, const struct id *id, struct err *err);
 
-/* Delete what crashes left in trash/, and temporary files of store_create().
- * Any number of processes may do so at once, beside store_remove(). */
+/* Delete what crashes left: in trash/, temporary files of store_create(), layers
+ * that no manifest names; as the daemon of the store, before it serves a clone,
+ * also logs in clones' directories that their manifests do not name. Any
+ * number of processes may do so at once, beside store_remove(). */
 int store_sweep(struct store *store, struct err *err);
 
 /* File name of a disk below its clone: "vda.raw". */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "fs/store/delta.h"
+#include "fs/store/slot.h"
 #include "fs/util/hash.h"
 
 #define COPIES 2
@@ -24,12 +25,22 @@ static int check_features(const struct format_super *raw, struct err *err)
 	uint64_t unknown = (le64_get(raw->incompat) & ~FORMAT_INCOMPAT_KNOWN) |
 		(le64_get(raw->ro_compat) & ~FORMAT_RO_COMPAT_KNOWN);
 
-	if (le32_get(raw->version) != FORMAT_VERSION)
-		return err_set(err, -EOPNOTSUPP, "format version %" PRIu32 " is not known here",
-			le32_get(raw->version));
+	uint32_t version = le32_get(raw->version);
+
+	if (version < FORMAT_VERSION) {
+		err_set(err, -EOPNOTSUPP, "format version %" PRIu32 " is from before the first release",
+			version);
+		err_hint(err, "export it with the lazyclone that made it");
+		return -EOPNOTSUPP;
+	}
+	if (version == FORMAT_VERSION && !unknown)
+		return 0;
 	if (unknown)
-		return err_set(err, -EOPNOTSUPP, "unknown features 0x%" PRIx64, unknown);
-	return 0;
+		err_set(err, -EOPNOTSUPP, "unknown features 0x%" PRIx64, unknown);
+	else
+		err_set(err, -EOPNOTSUPP, "format version %" PRIu32 " is not known here", version);
+	err_hint(err, "a newer lazyclone made this; update this one");
+	return -EOPNOTSUPP;
 }
 
 static bool size_valid(uint64_t size_bytes)
@@ -56,8 +67,10 @@ int super_decode(const struct format_super *raw, struct super *ret_super, struct
 	s.size_bytes = le64_get(raw->size_bytes);
 	s.epoch = le64_get(raw->epoch);
 	s.life_seq = le64_get(raw->life_seq);
+	s.life_slot = le32_get(raw->life_slot);
 	memcpy(s.host.byte, raw->host, ID_BYTES);
 	memcpy(s.boot.byte, raw->boot, ID_BYTES);
+	s.layer = le64_get(raw->incompat) & FORMAT_INCOMPAT_LAYER;
 	s.clean = le64_get(raw->flags) & FORMAT_SUPER_CLEAN;
 	s.end_seq = le64_get(raw->end_seq);
 	s.end_off = le64_get(raw->end_off);
@@ -67,7 +80,8 @@ int super_decode(const struct format_super *raw, struct super *ret_super, struct
 	if (!size_valid(s.size_bytes) || le32_get(raw->block_shift) != DELTA_BLOCK_SHIFT)
 		return err_set(err, -EUCLEAN, "impossible disk size %" PRIu64, s.size_bytes);
 	if (s.generation >= FORMAT_COUNTER_MAX || s.durable_lsn >= FORMAT_COUNTER_MAX ||
-		s.life_seq >= FORMAT_COUNTER_MAX || s.end_seq >= FORMAT_COUNTER_MAX)
+		s.life_seq >= FORMAT_COUNTER_MAX || s.end_seq >= FORMAT_COUNTER_MAX ||
+		s.life_slot >= SLOT_COUNT_MAX)
 		return err_set(err, -EUCLEAN, "impossible counters");
 	*ret_super = s;
 	return 0;
@@ -86,6 +100,8 @@ void super_encode(const struct super *super, struct format_super *ret_raw)
 	ret_raw->size_bytes = le64_put(super->size_bytes);
 	ret_raw->epoch = le64_put(super->epoch);
 	ret_raw->life_seq = le64_put(super->life_seq);
+	ret_raw->life_slot = le32_put(super->life_slot);
+	ret_raw->incompat = le64_put(super->layer ? FORMAT_INCOMPAT_LAYER : 0);
 	memcpy(ret_raw->host, super->host.byte, ID_BYTES);
 	memcpy(ret_raw->boot, super->boot.byte, ID_BYTES);
 	ret_raw->flags = le64_put(super->clean ? FORMAT_SUPER_CLEAN : 0);
@@ -97,7 +113,8 @@ void super_encode(const struct super *super, struct format_super *ret_raw)
 	ret_raw->sum = le64_put(super_sum(ret_raw));
 }
 
-int super_read(const struct io_gate *io, int fd, struct super *ret_super, struct err *err)
+int super_read(const struct io_gate *io, int fd, struct super *ret_super, bool *ret_whole,
+	struct err *err)
 {
 	struct format_super raw;
 	struct super s, best = {0};
@@ -121,6 +138,8 @@ int super_read(const struct io_gate *io, int fd, struct super *ret_super, struct
 	if (!found)
 		return rc;
 	*ret_super = best;
+	if (ret_whole)
+		*ret_whole = found == COPIES;
 	return 0;
 }
 
@@ -131,6 +150,8 @@ int super_write(const struct io_gate *io, int fd, struct super *super)
 	int rc;
 
 	next.generation++;
+	if (next.generation >= FORMAT_COUNTER_MAX) /* nobody could read it */
+		return -EOVERFLOW;
 	super_encode(&next, &raw);
 	rc = io_write_full(
 		io, fd, &raw, sizeof(raw), next.generation % COPIES * (uint64_t)FORMAT_PAGE);

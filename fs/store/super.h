@@ -18,8 +18,10 @@ struct super {
 	uint64_t size_bytes;
 	uint64_t epoch;
 	uint64_t life_seq;
+	uint32_t life_slot; /* where it lies */
 	struct id host;
 	struct id boot;
+	bool layer; /* frozen for ever */
 	bool clean;
 	uint64_t end_seq, end_off, end_sum; /* meaningful when clean */
 	uint64_t durable_lsn;
@@ -31,12 +33,16 @@ struct super {
 int super_decode(const struct format_super *raw, struct super *ret_super, struct err *err);
 void super_encode(const struct super *super, struct format_super *ret_raw);
 
-/* The valid copy with the higher generation. -EUCLEAN: none, or too new. */
-int super_read(const struct io_gate *io, int fd, struct super *ret_super, struct err *err);
+/* The valid copy with the higher generation. *ret_whole: the other copy is
+ * valid too, so that no newer one can have been lost; may be NULL. -EUCLEAN:
+ * none; -EOPNOTSUPP: too new, or too old. */
+int super_read(const struct io_gate *io, int fd, struct super *ret_super, bool *ret_whole,
+	struct err *err);
 
 /* Write as the next generation over the older copy and sync. On success
  * super->generation has moved on. A failed sync is -EIO whatever its errno:
- * unlike a failed write it must not be tried again. */
+ * unlike a failed write it must not be tried again. -EOVERFLOW: no generation
+ * is left. */
 int super_write(const struct io_gate *io, int fd, struct super *super);
 
 /* A new super block for a disk of size_bytes, both copies, synced. */

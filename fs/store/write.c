@@ -43,6 +43,7 @@ int delta_write(struct delta *delta, const void *buf, uint32_t count, uint64_t b
 	request.len = scratch->len;
 	request.hash = scratch->hash;
 	request.body = scratch->body;
+	clean_pace(&delta->log.cleaner);
 	return log_append(&delta->log, &request);
 }
 
@@ -67,7 +68,7 @@ int delta_zero(struct delta *delta, uint64_t block, uint64_t count)
 	if (count == 0 || outside(block, count, delta_blocks(delta)))
 		return -EINVAL;
 	/* Guests trim the same free space again and again. */
-	if (is_zero(delta, block, count))
+	if (!atomic_load(&delta->log.frozen) && is_zero(delta, block, count))
 		return atomic_load(&delta->log.broken);
 	return log_append(&delta->log, &request);
 }

@@ -13,4 +13,12 @@
 /* 64-bit XXH3 of len bytes. */
 uint64_t hash64(const void *data, size_t len, uint64_t seed);
 
+/* The same of data that comes in pieces. NULL without memory. */
+struct hash64_stream;
+
+struct hash64_stream *hash64_begin(uint64_t seed);
+void hash64_add(struct hash64_stream *stream, const void *data, size_t len);
+uint64_t hash64_so_far(const struct hash64_stream *stream);
+void hash64_free(struct hash64_stream *stream); /* NULL allowed */
+
 #endif

@@ -79,3 +79,10 @@ bool id_equal(const struct id *a, const struct id *b)
 {
 	return memcmp(a->byte, b->byte, ID_BYTES) == 0;
 }
+
+bool id_is_zero(const struct id *id)
+{
+	static const struct id zero;
+
+	return id_equal(id, &zero);
+}

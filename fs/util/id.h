@@ -31,5 +31,6 @@ void id_format(const struct id *id, char text[static ID_TEXT]);
 int id_parse(const char *text, struct id *ret_id);
 
 bool id_equal(const struct id *a, const struct id *b);
+bool id_is_zero(const struct id *id); /* names nothing */
 
 #endif

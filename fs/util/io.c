@@ -41,6 +41,12 @@ static int kernel_renameat(const struct io_gate *io, int fromfd, const char *fro
 	return renameat2(fromfd, from, tofd, to, flags) < 0 ? -errno : 0;
 }
 
+static int kernel_linkat(
+	const struct io_gate *io, int fromfd, const char *from, int tofd, const char *to)
+{
+	return linkat(fromfd, from, tofd, to, 0) < 0 ? -errno : 0;
+}
+
 static ssize_t kernel_pread(
 	const struct io_gate *io, int fd, void *buf, size_t len, uint64_t off)
 {
@@ -118,6 +124,7 @@ const struct io_gate io_kernel = {
 	.mkdirat = kernel_mkdirat,
 	.unlinkat = kernel_unlinkat,
 	.renameat = kernel_renameat,
+	.linkat = kernel_linkat,
 	.pread = kernel_pread,
 	.pread_nowait = kernel_pread_nowait,
 	.pwritev = kernel_pwritev,
@@ -274,6 +281,16 @@ static int lock_range(int fd, int op, short type, uint64_t off, uint64_t len, sh
 int io_lock(int fd, bool exclusive, uint64_t off, uint64_t len)
 {
 	return lock_range(fd, F_OFD_SETLK, exclusive ? F_WRLCK : F_RDLCK, off, len, NULL);
+}
+
+int io_lock_wait(int fd, bool exclusive, uint64_t off, uint64_t len)
+{
+	int rc;
+
+	do
+		rc = lock_range(fd, F_OFD_SETLKW, exclusive ? F_WRLCK : F_RDLCK, off, len, NULL);
+	while (rc == -EINTR);
+	return rc;
 }
 
 int io_lock_test(int fd, uint64_t off, uint64_t len)

@@ -28,6 +28,9 @@ struct io_gate {
 	/* renameat2: flags 0 or RENAME_NOREPLACE. */
 	int (*renameat)(const struct io_gate *io, int fromfd, const char *from, int tofd,
 		const char *to, unsigned int flags);
+	/* A second name for the file that from is, without following a link. */
+	int (*linkat)(const struct io_gate *io, int fromfd, const char *from, int tofd,
+		const char *to);
 	ssize_t (*pread)(const struct io_gate *io, int fd, void *buf, size_t len, uint64_t off);
 	/* Only what needs no waiting for a device: -EAGAIN otherwise. */
 	ssize_t (*pread_nowait)(
@@ -75,6 +78,9 @@ int io_slurp(const struct io_gate *io, int dirfd, const char *name, size_t max, 
  * without waiting. -EAGAIN when somebody else holds a conflicting one, the
  * file system's errno (ENOLCK, EINVAL, ...) when it has no such locks. */
 int io_lock(int fd, bool exclusive, uint64_t off, uint64_t len);
+
+/* The same, but wait for whoever holds a conflicting one. */
+int io_lock_wait(int fd, bool exclusive, uint64_t off, uint64_t len);
 
 /* Would an exclusive lock on the range conflict? 1 yes, 0 no, -errno. */
 int io_lock_test(int fd, uint64_t off, uint64_t len);

@@ -322,7 +322,7 @@ static void work(struct history *h, struct recorder *rec, const struct io_gate *
 /* 0 if every state was as it must be. */
 static int run(const char *root, uint64_t *rng, bool lie, uint64_t *states)
 {
-	const struct cut_options options = {.tears_max = 8, .scattered = 2, .rng = rng};
+	const struct cut_options options = {.subset_max = 6, .tears_max = 8, .scattered = 2, .rng = rng};
 	struct history h = {.root = root, .quiet = lie, .offset = rng_below(rng, SECOND_EVERY)};
 	struct recorder *rec = recorder_new(root, NULL, &io_kernel);
 	struct saboteur saboteur;

@@ -6,7 +6,7 @@
  * or wrong, and all get right sums; at the end some bytes may be changed.
  * Whatever comes of it: opening says yes or no; after a yes every block reads
  * or fails, it can be written to, and once closed it opens again and reads the
- * same.
+ * same. The checker agrees, and what it repairs is clean.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -22,6 +22,7 @@
 #include "fs/util/round.h"
 #include "tests/lib/image.h"
 #include "tests/lib/thin.h"
+#include "tests/lib/tryrepair.h"
 
 #define NAME "00112233445566778899aabbccddeeff"
 #define SLOTS 3
@@ -97,24 +98,41 @@ static void fill_payload(uint8_t *payload, size_t len)
 		payload[i] = seed[i % sizeof(seed)];
 }
 
+/* The table of a record of moved blocks; lengths come with the body. */
+static void make_table(struct record *r, struct format_moved *table)
+{
+	for (uint32_t i = 0; i < r->n; i++)
+		table[i] = (struct format_moved){
+			.block = le64_put(take(1)),
+			.lsn = le64_put(take_or(r->lsn - 1)),
+			.count = le64_put(take_or(1)),
+		};
+	r->moved = table;
+}
+
+static uint64_t block_of(const struct record *r, uint32_t i)
+{
+	return r->type == FORMAT_MOVED ? le64_get(r->moved[i].block) : r->block + i;
+}
+
 /* A body for r at place; fills sums. Returns the bytes of it. */
-static size_t make_body(
-	const struct record_place *place, struct record *r, uint8_t *body, uint64_t *sums)
+static size_t make_body(const struct record_place *place, struct record *r,
+	struct format_moved *table, uint8_t *body, uint64_t *sums)
 {
 	size_t at = 0;
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < r->n; i++) {
-		uint64_t pos = place->pos + sizeof(struct format_record) +
-			       record_table_bytes(r->n) + at;
+		uint64_t pos = place->pos + record_head_bytes(r->type, r->n) + at;
 		uint8_t kind = (uint8_t)take(1);
 		le64 raw;
 
 		r->len[i] = kind < 64 ? 0 : kind < 128 ? DELTA_BLOCK_BYTES : (uint16_t)take(2);
+		table[i].len = le16_put(r->len[i]);
 		if (r->len[i] == 0)
 			continue;
 		fill_payload(body + at + FORMAT_BLOCK_SUM, r->len[i]);
-		sums[n] = record_block_sum(place, pos, r->block + i,
+		sums[n] = record_block_sum(place, pos, block_of(r, i),
 			hash64(body + at + FORMAT_BLOCK_SUM, r->len[i], 0));
 		raw = le64_put(sums[n++]);
 		memcpy(body + at, &raw, sizeof(raw));
@@ -137,6 +155,7 @@ static void make_record(const struct segment *s, uint64_t *end, uint64_t *chain,
 {
 	static uint8_t bytes[RECORD_HEAD_MAX + 16 * (FORMAT_BLOCK_SUM + 65536) + 8];
 	uint64_t sums[16];
+	struct format_moved table[16];
 	struct record r = {.type = FORMAT_DATA};
 	struct record_place place = {
 		.key = f.super.key,
@@ -155,10 +174,15 @@ static void make_record(const struct segment *s, uint64_t *end, uint64_t *chain,
 		r.n = 0;
 	r.block = take(2);
 	r.count = take_or(r.type == FORMAT_DATA ? r.n : 1 + take(2));
+	if (r.type == FORMAT_MOVED || r.type == FORMAT_END)
+		r.block = r.count = take_or(0);
 	r.lsn = take_or(*lsn + 1);
-	head = sizeof(struct format_record) + record_table_bytes(r.n);
+	head = record_head_bytes(r.type, r.n);
 	memset(bytes, 0, head);
-	body = make_body(&place, &r, bytes + head, sums);
+	memset(table, 0, sizeof(table));
+	if (r.type == FORMAT_MOVED)
+		make_table(&r, table);
+	body = make_body(&place, &r, table, bytes + head, sums);
 	memset(bytes + head + body, 0, 8); /* the padding */
 	r.length = (uint32_t)take_or(round_up(head + body, 8));
 	record_encode(&place, &r, sums, count_payloads(&r), bytes);
@@ -178,6 +202,9 @@ static void make_segment(uint32_t slot, uint64_t *lsn)
 
 	s.epoch = take(1);
 	s.prev_seq = take_or(slot);
+	s.prev_slot = (uint32_t)take_or(slot ? slot - 1 : 0);
+	s.durable_slots = (uint32_t)take_or(0);
+	s.free = (take(1) & 7) == 7;
 	s.prev_end = take_or(f.end[s.prev_seq & 255]);
 	s.prev_sum = take_or(f.chain[s.prev_seq & 255]);
 	s.first_lsn = take_or(*lsn + 1);
@@ -199,11 +226,12 @@ static void make_super(uint64_t lsn)
 	f.super.size_bytes = take_or(512 * (1 + take(2)));
 	f.super.epoch = take(1);
 	f.super.life_seq = take_or(0);
+	f.super.life_slot = (uint32_t)take_or(0);
 	f.super.clean = take(1) & 1;
 	f.super.end_seq = last;
 	f.super.end_off = take_or(f.end[last]);
 	f.super.end_sum = take_or(f.chain[last]);
-	f.super.durable_lsn = take_or(0) % (lsn + 2);
+	f.super.durable_lsn = take_or(0) % max_u64(lsn + 2, 1);
 }
 
 static void change_bytes(void)
@@ -317,6 +345,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct delta *delta;
+	const char *broken;
 	uint64_t lsn = 0;
 
 	if (!f.log) {
@@ -338,6 +367,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	make_super(lsn);
 	change_bytes();
 	write_files();
+	broken = try_repair(io_thin, f.dirfd, NAME);
+	if (broken)
+		die(broken);
 	delta = open_it();
 	if (delta)
 		live_on(delta);

@@ -22,8 +22,14 @@ static void check_accepted(struct manifest *m)
 	/* What the parser lets in, the writer must be able to write again. */
 	if (manifest_format(m, &text, &len) < 0 || manifest_parse(text, len, &back, NULL) < 0)
 		abort();
-	if (strcmp(back->name, m->name) != 0 || back->n_disks != m->n_disks)
+	if (strcmp(back->name, m->name) != 0 || back->n_disks != m->n_disks ||
+		back->n_snapshots != m->n_snapshots || back->quota_bytes != m->quota_bytes)
 		abort();
+	for (uint32_t i = 0; i < m->n_snapshots; i++)
+		for (uint32_t k = 0; k < m->n_disks; k++)
+			if (manifest_snapshot_top(m, &m->snapshots[i], &m->disks[k]) >
+				m->disks[k].n_layers)
+				abort();
 	manifest_free(back);
 	free(text);
 }

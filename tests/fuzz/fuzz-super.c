@@ -5,6 +5,7 @@
  * so that the checks behind them are reached. The rest are the two copies, cut
  * or filled up with zeros.
  */
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,10 +44,12 @@ static void read_both(const struct format_super raw[2])
 
 	if (fd < 0 || pwrite(fd, raw, 2 * sizeof(raw[0]), 0) != 2 * sizeof(raw[0]))
 		abort();
-	if (super_read(&io_kernel, fd, &super, &err) == 0) {
+	if (super_read(&io_kernel, fd, &super, NULL, &err) == 0) {
 		check_round(&super);
-		if (super_write(&io_kernel, fd, &super) < 0 ||
-			super_read(&io_kernel, fd, &super, &err) < 0)
+		bool last = super.generation + 1 == FORMAT_COUNTER_MAX;
+
+		if (super_write(&io_kernel, fd, &super) != (last ? -EOVERFLOW : 0) ||
+			super_read(&io_kernel, fd, &super, NULL, &err) < 0)
 			abort();
 	}
 	close(fd);

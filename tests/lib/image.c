@@ -142,18 +142,6 @@ void image_unlink(struct image *image, uint32_t dir, const char *name)
 	*entry = parent->entries[--parent->n_entries];
 }
 
-void image_unlink_node(struct image *image, uint32_t number)
-{
-	for (uint32_t dir = 0; dir < image->n_nodes; dir++) {
-		struct image_node *node = &image->nodes[dir];
-
-		for (size_t k = node->n_entries; k-- > 0;) {
-			if (node->entries[k].node == number)
-				image_unlink(image, dir, node->entries[k].name);
-		}
-	}
-}
-
 static void hold(struct image_node *node, uint64_t end)
 {
 	size_t held;
@@ -214,47 +202,76 @@ static void store_file(const struct image_node *node, int dirfd, const char *nam
 
 	if (fd < 0)
 		fail("create", name);
-	for (size_t off = 0; off < end; off += PAGE_BYTES) {
-		size_t len = min_u64(PAGE_BYTES, end - off);
+	for (size_t off = 0; off < end;) {
+		size_t len = 0;
 
-		if (!all_zero(node->data + off, len) &&
-			pwrite(fd, node->data + off, len, (off_t)off) != (ssize_t)len)
+		while (off + len < end &&
+			!all_zero(node->data + off + len, min_u64(PAGE_BYTES, end - off - len)))
+			len += min_u64(PAGE_BYTES, end - off - len);
+		if (len > 0 && pwrite(fd, node->data + off, len, (off_t)off) != (ssize_t)len)
 			fail("write", name);
+		off += len + PAGE_BYTES;
 	}
 	if (ftruncate(fd, (off_t)node->size_bytes) < 0)
 		fail("size", name);
 	close(fd);
 }
 
-static void store_dir(const struct image *image, uint32_t number, int dirfd)
+/* Where each node is: a directory's descriptor, a file's first name, to which
+ * its other names become links. */
+struct place {
+	int fd;
+	int dirfd;
+	const char *name;
+};
+
+static void store_one(const struct image *image, uint32_t number, int dirfd, const char *name,
+	struct place *places)
+{
+	struct place *place = &places[number];
+
+	if (image->nodes[number].is_dir) {
+		if (mkdirat(dirfd, name, 0700) < 0)
+			fail("mkdir", name);
+		place->fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	} else if (place->name) {
+		if (linkat(place->dirfd, place->name, dirfd, name, 0) < 0)
+			fail("link", name);
+	} else {
+		store_file(&image->nodes[number], dirfd, name);
+	}
+	place->dirfd = dirfd;
+	place->name = name;
+}
+
+static void store_dir(const struct image *image, uint32_t number, struct place *places)
 {
 	const struct image_node *node = &image->nodes[number];
 
 	for (size_t k = 0; k < node->n_entries; k++) {
-		const char *name = node->entries[k].name;
-		const struct image_node *child = &image->nodes[node->entries[k].node];
-		int fd;
+		uint32_t child = node->entries[k].node;
 
-		if (!child->is_dir) {
-			store_file(child, dirfd, name);
-			continue;
-		}
-		if (mkdirat(dirfd, name, 0700) < 0)
-			fail("mkdir", name);
-		fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		store_dir(image, node->entries[k].node, fd);
-		close(fd);
+		store_one(image, child, places[number].fd, node->entries[k].name, places);
+		if (image->nodes[child].is_dir)
+			store_dir(image, child, places);
 	}
 }
 
 void image_store(const struct image *image, const char *path)
 {
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct place *places = need_memory(calloc(image->n_nodes, sizeof(*places)));
 
-	if (fd < 0)
+	for (uint32_t i = 0; i < image->n_nodes; i++)
+		places[i].fd = -1;
+	places[IMAGE_ROOT].fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (places[IMAGE_ROOT].fd < 0)
 		fail("open", path);
-	store_dir(image, IMAGE_ROOT, fd);
-	close(fd);
+	store_dir(image, IMAGE_ROOT, places);
+	for (uint32_t i = 0; i < image->n_nodes; i++) {
+		if (places[i].fd >= 0)
+			close(places[i].fd);
+	}
+	free(places);
 }
 
 static void clear_dir(int fd)

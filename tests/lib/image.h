@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* A directory tree in memory: what a disk holds after a power cut.
  *
- * Nodes have numbers that stay theirs, the root is node 0; a node without a
- * name may still be written to, as an open file may. A file's bytes beyond
+ * Nodes have numbers that stay theirs, the root is node 0; a file may have
+ * several names, and without one it may still be written to, as an open file. A file's bytes beyond
  * what was written are zeros. Running out of memory ends the program: this
  * is for tests.
  */
@@ -49,7 +49,6 @@ uint32_t image_add_node(struct image *image, bool is_dir);
 /* What had that name loses it. */
 void image_link(struct image *image, uint32_t dir, const char *name, uint32_t node);
 void image_unlink(struct image *image, uint32_t dir, const char *name);
-void image_unlink_node(struct image *image, uint32_t node); /* all its names */
 
 void image_write(struct image *image, uint32_t node, const void *data, size_t len, uint64_t off);
 void image_zero(struct image *image, uint32_t node, uint64_t off, uint64_t len);

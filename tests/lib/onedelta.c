@@ -69,6 +69,48 @@ struct delta *onedelta_open(const struct io_gate *io)
 	return delta;
 }
 
+struct delta *onedelta_again(struct delta *delta, bool killed)
+{
+	if (killed)
+		delta_abandon(delta);
+	else
+		assert_int_equal(delta_close(delta), 0);
+	return onedelta_open(NULL);
+}
+
+static void fill(unsigned int version, uint64_t block, uint8_t *content)
+{
+	uint64_t state = (block << 20) + version;
+
+	for (size_t i = 0; i < DELTA_BLOCK_BYTES; i++) {
+		state = state * UINT64_C(6364136223846793005) + 1442695040888963407u;
+		content[i] = (uint8_t)(state >> 56);
+	}
+}
+
+void onedelta_put(struct delta *delta, unsigned int version, uint64_t block, uint32_t count)
+{
+	static uint8_t buf[DELTA_BLOCKS_MAX * DELTA_BLOCK_BYTES];
+
+	for (uint32_t i = 0; i < count; i++)
+		fill(version, block + i, buf + (size_t)i * DELTA_BLOCK_BYTES);
+	assert_int_equal(delta_write(delta, buf, count, block), 0);
+}
+
+void onedelta_expect(struct delta *delta, unsigned int version, uint64_t block, uint32_t count)
+{
+	uint8_t want[DELTA_BLOCK_BYTES], got[DELTA_BLOCK_BYTES];
+	enum delta_owner owner;
+
+	for (uint32_t i = 0; i < count; i++) {
+		fill(version, block + i, want);
+		assert_int_equal(delta_read(delta, got, 1, block + i, false, &owner), 1);
+		assert_int_equal(owner, version ? DELTA_DATA : DELTA_ABSENT);
+		if (version)
+			assert_memory_equal(got, want, sizeof(want));
+	}
+}
+
 int onedelta_file(const char *suffix)
 {
 	char file[ID_TEXT + 8];

@@ -24,6 +24,14 @@ const char *onedelta_name(void);
 /* Open it, through io if that is not NULL. */
 struct delta *onedelta_open(const struct io_gate *io);
 
+/* End its life, by a clean stop or as a kill does, and open it again. */
+struct delta *onedelta_again(struct delta *delta, bool killed);
+
+/* Write, and expect, count blocks of a content that does not compress, and is
+ * another for each version and block. Version 0: expect blocks never written. */
+void onedelta_put(struct delta *delta, unsigned int version, uint64_t block, uint32_t count);
+void onedelta_expect(struct delta *delta, unsigned int version, uint64_t block, uint32_t count);
+
 /* Descriptor of NAME.SUFFIX ("log", "super"), for reading and writing. */
 int onedelta_file(const char *suffix);
 

@@ -163,6 +163,26 @@ static int rec_unlinkat(const struct io_gate *io, int dirfd, const char *path, i
 	return 0;
 }
 
+static int rec_linkat(
+	const struct io_gate *io, int fromfd, const char *from, int tofd, const char *to)
+{
+	struct recorder *rec = self(io);
+	SCOPED_LOCK(&rec->lock);
+	int rc = rec->inner->linkat(rec->inner, fromfd, from, tofd, to);
+	const char *name;
+	uint32_t dir;
+	struct op *op;
+
+	if (rc < 0)
+		return rc;
+	dir = parent_of(rec, fromfd, from, &name);
+	op = add_op_locked(rec, OP_LINK, image_walk(rec->now, dir, name));
+	op->dir = parent_of(rec, tofd, to, &name);
+	op->name = need_memory(strdup(name));
+	image_link(rec->now, op->dir, name, op->node);
+	return 0;
+}
+
 static int rec_renameat(const struct io_gate *io, int fromfd, const char *from, int tofd,
 	const char *to, unsigned int flags)
 {
@@ -290,6 +310,7 @@ static const struct io_gate recording = {
 	.mkdirat = rec_mkdirat,
 	.unlinkat = rec_unlinkat,
 	.renameat = rec_renameat,
+	.linkat = rec_linkat,
 	.pread = rec_pread,
 	.pread_nowait = rec_pread_nowait,
 	.pwritev = rec_pwritev,
@@ -363,7 +384,7 @@ const struct image *recorder_start(const struct recorder *rec)
 void recorder_print(const struct recorder *rec, size_t end)
 {
 	static const char *const kinds[] = {
-		"create", "mkdir", "rename", "unlink", "write", "alloc", "resize", "sync"};
+		"create", "mkdir", "link", "rename", "unlink", "write", "alloc", "resize", "sync"};
 
 	for (size_t i = 0; i < end && i < rec->n_ops; i++) {
 		const struct op *op = &rec->ops[i];

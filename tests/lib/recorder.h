@@ -18,6 +18,7 @@
 enum op_kind {
 	OP_CREATE, /* dir, name, node */
 	OP_MKDIR,  /* dir, name, node */
+	OP_LINK,   /* dir, name, node: another name for it */
 	OP_RENAME, /* dir, name, to_dir, to_name */
 	OP_UNLINK, /* dir, name; files and directories */
 	OP_WRITE,  /* node, off, len, data */

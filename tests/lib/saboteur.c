@@ -8,20 +8,37 @@
 #include "fs/util/cleanup.h"
 
 const char *const saboteur_call_names[N_CALLS] = {"openat", "mkdirat", "unlinkat", "renameat",
-	"pread", "pwritev", "fallocate", "ftruncate", "sync"};
+	"linkat", "pread", "pwritev", "fallocate", "ftruncate", "sync"};
 
 static struct saboteur *self(const struct io_gate *io)
 {
 	return (struct saboteur *)(uintptr_t)io;
 }
 
-/* Count the call; what is to happen to it? */
-static enum sabotage strike(struct saboteur *sab, enum sabotaged_call call)
+static const char *end_of(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len < SABOTEUR_NAME_END ? name : name + len - (SABOTEUR_NAME_END - 1);
+}
+
+/* Is it a file that is aimed at? */
+static bool is_target(const struct saboteur *sab, const char *name)
+{
+	size_t len = strlen(name), end = sab->suffix ? strlen(sab->suffix) : 0;
+
+	return len >= end && strcmp(name + len - end, sab->suffix ? sab->suffix : "") == 0;
+}
+
+/* Count a call on the file called name; what is to happen to it? */
+static enum sabotage strike(struct saboteur *sab, enum sabotaged_call call, const char *name)
 {
 	if (sab->hook)
 		sab->hook(sab->hook_ctx, call);
 	SCOPED_LOCK(&sab->lock);
 
+	if (!is_target(sab, name))
+		return SABOTAGE_NONE;
 	sab->count[call]++;
 	if (call == CALL_PWRITEV && sab->fail_next) {
 		sab->fail_next = false;
@@ -32,18 +49,36 @@ static enum sabotage strike(struct saboteur *sab, enum sabotaged_call call)
 	if (sab->nth != 0 && sab->nth != sab->count[call])
 		return SABOTAGE_NONE;
 	sab->hits++;
+	strcpy(sab->hit_name, end_of(name));
 	sab->fail_next = sab->kind == SABOTAGE_SHORT;
 	return sab->kind;
+}
+
+static enum sabotage strike_fd(struct saboteur *sab, enum sabotaged_call call, int fd)
+{
+	char name[SABOTEUR_NAME_END] = "";
+
+	if (fd >= 0 && fd < SABOTEUR_FDS) {
+		SCOPED_LOCK(&sab->lock);
+		memcpy(name, sab->name_end[fd], sizeof(name));
+	}
+	return strike(sab, call, name);
 }
 
 static int sab_openat(
 	const struct io_gate *io, int dirfd, const char *name, int flags, mode_t mode)
 {
 	struct saboteur *sab = self(io);
+	int fd;
 
-	if (strike(sab, CALL_OPENAT) != SABOTAGE_NONE)
+	if (strike(sab, CALL_OPENAT, name) != SABOTAGE_NONE)
 		return sab->error;
-	return sab->inner->openat(sab->inner, dirfd, name, flags, mode);
+	fd = sab->inner->openat(sab->inner, dirfd, name, flags, mode);
+	if (fd >= 0 && fd < SABOTEUR_FDS) {
+		SCOPED_LOCK(&sab->lock);
+		strcpy(sab->name_end[fd], end_of(name));
+	}
+	return fd;
 }
 
 static int sab_close(const struct io_gate *io, int fd)
@@ -52,17 +87,25 @@ static int sab_close(const struct io_gate *io, int fd)
 }
 
 /* The result of a call that returns 0, when it is struck; 1: go on. */
-static int struck(struct saboteur *sab, enum sabotaged_call call)
+static int result_of(const struct saboteur *sab, enum sabotage kind)
 {
-	enum sabotage kind = strike(sab, call);
-
 	return kind == SABOTAGE_NONE ? 1 : kind == SABOTAGE_LIE ? 0 : sab->error;
+}
+
+static int struck(struct saboteur *sab, enum sabotaged_call call, const char *name)
+{
+	return result_of(sab, strike(sab, call, name));
+}
+
+static int struck_fd(struct saboteur *sab, enum sabotaged_call call, int fd)
+{
+	return result_of(sab, strike_fd(sab, call, fd));
 }
 
 static int sab_mkdirat(const struct io_gate *io, int dirfd, const char *name, mode_t mode)
 {
 	struct saboteur *sab = self(io);
-	int rc = struck(sab, CALL_MKDIRAT);
+	int rc = struck(sab, CALL_MKDIRAT, name);
 
 	return rc <= 0 ? rc : sab->inner->mkdirat(sab->inner, dirfd, name, mode);
 }
@@ -70,7 +113,7 @@ static int sab_mkdirat(const struct io_gate *io, int dirfd, const char *name, mo
 static int sab_unlinkat(const struct io_gate *io, int dirfd, const char *name, int flags)
 {
 	struct saboteur *sab = self(io);
-	int rc = struck(sab, CALL_UNLINKAT);
+	int rc = struck(sab, CALL_UNLINKAT, name);
 
 	return rc <= 0 ? rc : sab->inner->unlinkat(sab->inner, dirfd, name, flags);
 }
@@ -79,16 +122,25 @@ static int sab_renameat(const struct io_gate *io, int fromfd, const char *from, 
 	const char *to, unsigned int flags)
 {
 	struct saboteur *sab = self(io);
-	int rc = struck(sab, CALL_RENAMEAT);
+	int rc = struck(sab, CALL_RENAMEAT, to);
 
 	return rc <= 0 ? rc : sab->inner->renameat(sab->inner, fromfd, from, tofd, to, flags);
+}
+
+static int sab_linkat(
+	const struct io_gate *io, int fromfd, const char *from, int tofd, const char *to)
+{
+	struct saboteur *sab = self(io);
+	int rc = struck(sab, CALL_LINKAT, to);
+
+	return rc <= 0 ? rc : sab->inner->linkat(sab->inner, fromfd, from, tofd, to);
 }
 
 static ssize_t sab_pread(const struct io_gate *io, int fd, void *buf, size_t len, uint64_t off)
 {
 	struct saboteur *sab = self(io);
 
-	if (strike(sab, CALL_PREAD) != SABOTAGE_NONE)
+	if (strike_fd(sab, CALL_PREAD, fd) != SABOTAGE_NONE)
 		return sab->error;
 	return sab->inner->pread(sab->inner, fd, buf, len, off);
 }
@@ -98,7 +150,7 @@ static ssize_t sab_pread_nowait(
 {
 	struct saboteur *sab = self(io);
 
-	if (strike(sab, CALL_PREAD) != SABOTAGE_NONE)
+	if (strike_fd(sab, CALL_PREAD, fd) != SABOTAGE_NONE)
 		return sab->error;
 	return sab->inner->pread_nowait(sab->inner, fd, buf, len, off);
 }
@@ -133,7 +185,7 @@ static ssize_t sab_pwritev(
 {
 	struct saboteur *sab = self(io);
 
-	switch (strike(sab, CALL_PWRITEV)) {
+	switch (strike_fd(sab, CALL_PWRITEV, fd)) {
 	case SABOTAGE_FAIL:
 		return sab->error;
 	case SABOTAGE_SHORT:
@@ -149,7 +201,7 @@ static ssize_t sab_pwritev(
 static int sab_fallocate(const struct io_gate *io, int fd, int mode, uint64_t off, uint64_t len)
 {
 	struct saboteur *sab = self(io);
-	int rc = struck(sab, CALL_FALLOCATE);
+	int rc = struck_fd(sab, CALL_FALLOCATE, fd);
 
 	return rc <= 0 ? rc : sab->inner->fallocate(sab->inner, fd, mode, off, len);
 }
@@ -157,7 +209,7 @@ static int sab_fallocate(const struct io_gate *io, int fd, int mode, uint64_t of
 static int sab_ftruncate(const struct io_gate *io, int fd, uint64_t size)
 {
 	struct saboteur *sab = self(io);
-	int rc = struck(sab, CALL_FTRUNCATE);
+	int rc = struck_fd(sab, CALL_FTRUNCATE, fd);
 
 	return rc <= 0 ? rc : sab->inner->ftruncate(sab->inner, fd, size);
 }
@@ -170,7 +222,7 @@ static int sab_start_writeback(const struct io_gate *io, int fd, uint64_t off, u
 static int sab_fdatasync(const struct io_gate *io, int fd)
 {
 	struct saboteur *sab = self(io);
-	int rc = struck(sab, CALL_SYNC);
+	int rc = struck_fd(sab, CALL_SYNC, fd);
 
 	return rc <= 0 ? rc : sab->inner->fdatasync(sab->inner, fd);
 }
@@ -178,7 +230,7 @@ static int sab_fdatasync(const struct io_gate *io, int fd)
 static int sab_fsync(const struct io_gate *io, int fd)
 {
 	struct saboteur *sab = self(io);
-	int rc = struck(sab, CALL_SYNC);
+	int rc = struck_fd(sab, CALL_SYNC, fd);
 
 	return rc <= 0 ? rc : sab->inner->fsync(sab->inner, fd);
 }
@@ -195,6 +247,7 @@ void saboteur_init(struct saboteur *sab, const struct io_gate *inner)
 		.mkdirat = sab_mkdirat,
 		.unlinkat = sab_unlinkat,
 		.renameat = sab_renameat,
+		.linkat = sab_linkat,
 		.pread = sab_pread,
 		.pread_nowait = sab_pread_nowait,
 		.pwritev = sab_pwritev,

@@ -21,6 +21,7 @@ enum sabotaged_call {
 	CALL_MKDIRAT,
 	CALL_UNLINKAT,
 	CALL_RENAMEAT,
+	CALL_LINKAT,
 	CALL_PREAD,
 	CALL_PWRITEV,
 	CALL_FALLOCATE,
@@ -29,6 +30,9 @@ enum sabotaged_call {
 	N_CALLS,
 };
 
+#define SABOTEUR_FDS 1024
+#define SABOTEUR_NAME_END 8 /* a suffix is shorter */
+
 struct saboteur {
 	struct io_gate gate; /* first: a gate is its saboteur */
 	const struct io_gate *inner;
@@ -36,6 +40,7 @@ struct saboteur {
 	enum sabotaged_call call;
 	uint64_t nth; /* of that call, from 1; 0: every one */
 	int error;    /* -errno */
+	const char *suffix; /* of the file's name: only calls on such files count; NULL: all */
 	/* Called before each call, without the lock; may wait. NULL: nothing. */
 	void (*hook)(void *ctx, enum sabotaged_call call);
 	void *hook_ctx;
@@ -44,6 +49,8 @@ struct saboteur {
 	uint64_t count[N_CALLS];
 	uint64_t hits;
 	bool fail_next; /* after a short write */
+	char hit_name[SABOTEUR_NAME_END]; /* end of the last struck file's name */
+	char name_end[SABOTEUR_FDS][SABOTEUR_NAME_END]; /* of what each descriptor opened */
 };
 
 void saboteur_init(struct saboteur *saboteur, const struct io_gate *inner);

@@ -33,6 +33,8 @@ void stamps_free(struct stamps *stamps)
 {
 	if (!stamps)
 		return;
+	for (size_t i = 0; i < stamps->n_ops; i++)
+		free(stamps->ops[i].all);
 	free(stamps->base);
 	free(stamps->ops);
 	free(stamps->flushes);
@@ -49,6 +51,15 @@ struct stamp_op *stamps_add(
 	op = &stamps->ops[stamps->n_ops++];
 	*op = (struct stamp_op){
 		.version = version, .block = block, .count = count, .kept = count};
+	return op;
+}
+
+struct stamp_op *stamps_add_reset(struct stamps *stamps, const uint32_t *versions)
+{
+	struct stamp_op *op = stamps_add(stamps, STAMP_ABSENT, 0, 0);
+
+	op->all = need_memory(malloc(stamps->n_blocks * sizeof(*op->all)));
+	memcpy(op->all, versions, stamps->n_blocks * sizeof(*op->all));
 	return op;
 }
 
@@ -133,8 +144,11 @@ int stamps_read(struct delta *delta, uint32_t n_blocks, uint32_t *ret_versions)
 	return rc < 0 ? rc : 0;
 }
 
-static void apply(uint32_t *versions, const struct stamp_op *op, uint32_t count)
+static void apply(const struct stamps *stamps, uint32_t *versions, const struct stamp_op *op,
+	uint32_t count)
 {
+	if (op->all)
+		memcpy(versions, op->all, stamps->n_blocks * sizeof(*versions));
 	for (uint32_t i = 0; i < count; i++)
 		versions[op->block + i] = stamps_value(op->version, op->block + i);
 }
@@ -148,8 +162,8 @@ static bool match_within(const struct stamps *stamps, const uint32_t *before,
 
 	for (uint32_t count = 0; !same && count <= (op ? op->count : 0); count++) {
 		memcpy(model, before, stamps->n_blocks * sizeof(*model));
-		if (op)
-			apply(model, op, count);
+		if (op && !op->all)
+			apply(stamps, model, op, count);
 		same = memcmp(model, versions, stamps->n_blocks * sizeof(*model)) == 0;
 	}
 	free(model);
@@ -182,7 +196,7 @@ static bool match_state(const struct stamps *stamps, const uint32_t *versions, s
 	for (size_t i = 0; i < k; i++) {
 		const struct stamp_op *op = &stamps->ops[i];
 
-		apply(model, op, i < whole ? op->kept : op->count);
+		apply(stamps, model, op, i < whole ? op->kept : op->count);
 	}
 	same = match_within(stamps, model, k < most ? &stamps->ops[k] : NULL, versions);
 	free(model);

@@ -27,6 +27,7 @@ struct stamp_op {
 	size_t ended;  /* and after it */
 	bool failed;   /* it returned an error, */
 	uint32_t kept; /* and its first blocks were there afterwards; else all are */
+	uint32_t *all; /* not NULL: the whole disk became this, at once (a reset) */
 };
 
 struct stamp_flush {
@@ -49,6 +50,8 @@ void stamps_free(struct stamps *stamps); /* NULL allowed */
 
 struct stamp_op *stamps_add(
 	struct stamps *stamps, uint32_t version, uint32_t block, uint32_t count);
+/* The whole disk becomes versions (copied) by one operation. */
+struct stamp_op *stamps_add_reset(struct stamps *stamps, const uint32_t *versions);
 void stamps_add_flush(struct stamps *stamps, size_t ended, size_t ops);
 
 /* What block reads as after version was written there: some blocks of some

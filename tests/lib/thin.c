@@ -33,6 +33,12 @@ static int thin_renameat(const struct io_gate *io, int fromfd, const char *from,
 	return io_kernel.renameat(&io_kernel, fromfd, from, tofd, to, flags);
 }
 
+static int thin_linkat(
+	const struct io_gate *io, int fromfd, const char *from, int tofd, const char *to)
+{
+	return io_kernel.linkat(&io_kernel, fromfd, from, tofd, to);
+}
+
 static ssize_t thin_pread(const struct io_gate *io, int fd, void *buf, size_t len, uint64_t off)
 {
 	return io_kernel.pread(&io_kernel, fd, buf, len, off);
@@ -79,7 +85,9 @@ static const struct io_gate thin = {
 	.mkdirat = thin_mkdirat,
 	.unlinkat = thin_unlinkat,
 	.renameat = thin_renameat,
+	.linkat = thin_linkat,
 	.pread = thin_pread,
+	.pread_nowait = thin_pread,
 	.pwritev = thin_pwritev,
 	.fallocate = thin_fallocate,
 	.ftruncate = thin_ftruncate,

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Random operations on a disk beside the same ones on a plain buffer.
  *
- * Rounds: each has a new delta on the same base, and ends when its log has
- * grown long. Every read, and now and then the whole disk, is compared;
- * reopening is by a clean close or by what a kill leaves.
+ * Rounds: each has a new delta on the same base. Between the guest's operations
+ * checkpoints are taken and segments are cleaned, prepared and reused. Every
+ * read, and now and then the whole disk, is compared; reopening is by a clean
+ * close or by what a kill leaves.
  *
- * SEED= brings a run back, OPS= says how many operations (default 1000000).
+ * SEED= brings a run back, OPS= says how many operations (default OPS_DEFAULT).
  */
 #include <assert.h>
 #include <errno.h>
@@ -20,17 +21,23 @@
 #include "fs/base/base.h"
 #include "fs/disk/disk.h"
 #include "fs/store/delta.h"
+#include "fs/store/handle.h"
 #include "fs/util/id.h"
 #include "fs/util/round.h"
 #include "tests/lib/image.h"
 #include "tests/lib/rng.h"
 #include "tests/lib/temp.h"
 
+#ifndef OPS_DEFAULT
+#define OPS_DEFAULT 1000000
+#endif
+
 #define DISK_BYTES_MIN (UINT64_C(3) << 20)
 #define DISK_BYTES_MAX (UINT64_C(5) << 20)
 #define BASE_BYTES ((UINT64_C(2) << 20) + 1536 + 100) /* ends within a sector */
 #define POOL_BYTES (UINT64_C(4) << 20)
 #define LOG_BYTES_MAX (UINT64_C(96) << 20)
+#define ROUND_OPS 60000
 
 static struct {
 	uint64_t rng;
@@ -40,6 +47,9 @@ static struct {
 	int dirfd;
 	char name[ID_TEXT];
 	struct disk *disk;
+	struct delta *delta; /* the disk's */
+	uint64_t begun;      /* the round: at that operation */
+	uint64_t moved_bytes, freed_bytes; /* in all */
 	uint64_t size_bytes;
 	uint64_t limit_bytes; /* the base owns what is below */
 	uint8_t *model; /* DISK_BYTES_MAX: what the guest must see */
@@ -175,7 +185,8 @@ static void open_disk(void)
 		fprintf(stderr, "random: %s\n", err.message);
 		fail("open", err.code);
 	}
-	need(disk_open(delta, base, t.limit_bytes, &t.disk), "open disk");
+	need(disk_open(delta, NULL, 0, base, t.limit_bytes, &t.disk), "open disk");
+	t.delta = delta;
 	if (disk_size(t.disk) != t.size_bytes)
 		fail("size changed", 0);
 }
@@ -190,6 +201,40 @@ static void do_reopen(void)
 	check_all();
 }
 
+static uint64_t used_bytes(void)
+{
+	struct delta_stats stats;
+
+	delta_stats(t.delta, &stats);
+	return stats.used_bytes;
+}
+
+/* A step of some size. For this little delta cleaning would wait until 64 MiB
+ * are dead: mostly it is told that space is wanted. */
+static void do_clean(void)
+{
+	uint64_t before = used_bytes(), after, moved;
+
+	if (rng_below(&t.rng, 4))
+		atomic_store(&t.delta->log.cleaner.wanting, true);
+	need(delta_clean(t.delta, UINT64_C(1) << rng_below(&t.rng, 24), &moved), "clean");
+	after = used_bytes();
+	t.moved_bytes += moved;
+	t.freed_bytes += before > after ? before - after : 0;
+}
+
+static void do_maintain(void)
+{
+	uint64_t odds = rng_below(&t.rng, 10);
+
+	if (odds < 8)
+		do_clean();
+	else if (odds < 9)
+		need(delta_checkpoint(t.delta), "checkpoint");
+	else
+		need(delta_prepare(t.delta), "prepare");
+}
+
 static void do_one(void)
 {
 	uint64_t odds = rng_below(&t.rng, 20000);
@@ -200,8 +245,10 @@ static void do_one(void)
 		do_zero();
 	else if (odds < 19000)
 		do_read();
-	else if (odds < 19500)
+	else if (odds < 19450)
 		need(disk_flush(t.disk), "flush");
+	else if (odds < 19550)
+		do_maintain();
 	else if (odds < 19970)
 		do_seek();
 	else if (odds < 19980)
@@ -243,6 +290,7 @@ static void begin_round(void)
 	/* Half of the rounds are those of a disk that was once smaller. */
 	t.limit_bytes = BASE_BYTES - (rng_below(&t.rng, 2) ? rng_below(&t.rng, BASE_BYTES) : 0);
 	load_model();
+	t.begun = t.op;
 	t.size_bytes = DISK_BYTES_MIN + 512 * rng_below(&t.rng, 16);
 	need(delta_create(NULL, t.dirfd, t.name, t.size_bytes, &err), "create");
 	open_disk();
@@ -264,7 +312,7 @@ static bool round_is_long(void)
 	struct delta_stats stats;
 
 	disk_delta_stats(t.disk, &stats);
-	return stats.log_bytes > LOG_BYTES_MAX;
+	return stats.log_bytes > LOG_BYTES_MAX || t.op - t.begun > ROUND_OPS;
 }
 
 static void setup(uint64_t seed)
@@ -290,7 +338,7 @@ static void setup(uint64_t seed)
 int main(void)
 {
 	uint64_t seed = rng_seed();
-	uint64_t ops = env_number("OPS", 1000000);
+	uint64_t ops = env_number("OPS", OPS_DEFAULT);
 	uint64_t rounds = 1;
 
 	printf("random: SEED=%" PRIu64 " OPS=%" PRIu64 "\n", seed, ops);
@@ -311,8 +359,9 @@ int main(void)
 	free(t.model);
 	free(t.pool);
 	free(t.buf);
-	printf("random: %" PRIu64 " operations in %" PRIu64 " rounds, all as the model says\n", ops,
-		rounds);
+	printf("random: %" PRIu64 " operations in %" PRIu64 " rounds, %" PRIu64
+		" MiB moved to free %" PRIu64 ", all as the model says\n", ops, rounds,
+		t.moved_bytes >> 20, t.freed_bytes >> 20);
 	printf("1 passed, 0 failed\n");
 	return 0;
 }

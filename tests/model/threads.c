@@ -6,7 +6,8 @@
  * of one number, which its owner only makes greater (0: discarded). So a
  * reader must see: no sector of two numbers, none of an owner's future, none
  * older than what its owner had been told is written. One more thread flushes,
- * one looks for holes. At the end, and after reopening, each sector is as its
+ * one looks for holes, one cleans, takes checkpoints and prepares segments. At
+ * the end, and after reopening, each sector is as its
  * owner left it.
  *
  * SEED=, OPS= of each thread (default 6000).
@@ -23,6 +24,7 @@
 
 #include "fs/disk/disk.h"
 #include "fs/store/delta.h"
+#include "fs/store/handle.h"
 #include "tests/lib/image.h"
 #include "tests/lib/rng.h"
 #include "tests/lib/temp.h"
@@ -41,6 +43,8 @@ struct sector {
 
 static struct {
 	struct disk *disk;
+	struct delta *delta; /* the disk's */
+	uint64_t moved_bytes;
 	struct sector sector[SECTORS];
 	uint64_t seed, ops;
 	atomic_int error;
@@ -165,6 +169,37 @@ static void *seeker(void *arg)
 	return NULL;
 }
 
+/* All the time, as if space were wanted. */
+static int maintain_once(uint64_t *rng)
+{
+	uint64_t odds = rng_below(rng, 20), moved = 0;
+	int rc;
+
+	if (odds == 0)
+		return delta_checkpoint(t.delta);
+	if (odds == 1)
+		return delta_prepare(t.delta);
+	atomic_store(&t.delta->log.cleaner.wanting, true);
+	rc = delta_clean(t.delta, UINT64_C(1) << rng_below(rng, 20), &moved);
+	t.moved_bytes += moved;
+	return rc;
+}
+
+static void *maintainer(void *arg)
+{
+	uint64_t rng = t.seed + 100;
+
+	while (atomic_load(&t.writing) > 0) {
+		int rc = maintain_once(&rng);
+
+		if (rc < 0) {
+			complain(strerror(-rc), 0);
+			break;
+		}
+	}
+	return NULL;
+}
+
 static int check_end(void)
 {
 	uint8_t *buf = need_memory(malloc(SECTORS * SECTOR_BYTES));
@@ -191,20 +226,22 @@ static int open_disk(int dirfd)
 
 	if (rc < 0)
 		return complain(err.message, 0);
-	rc = disk_open(delta, NULL, 0, &t.disk);
+	t.delta = delta;
+	rc = disk_open(delta, NULL, 0, NULL, 0, &t.disk);
 	return rc < 0 ? complain("open", 0) : 0;
 }
 
 static void run_threads(void)
 {
-	pthread_t thread[WRITERS + 2];
+	pthread_t thread[WRITERS + 3];
 
 	atomic_store(&t.writing, WRITERS);
 	for (uintptr_t i = 0; i < WRITERS; i++)
 		pthread_create(&thread[i], NULL, writer, (void *)i);
 	pthread_create(&thread[WRITERS], NULL, flusher, NULL);
 	pthread_create(&thread[WRITERS + 1], NULL, seeker, NULL);
-	for (int i = 0; i < WRITERS + 2; i++)
+	pthread_create(&thread[WRITERS + 2], NULL, maintainer, NULL);
+	for (int i = 0; i < WRITERS + 3; i++)
 		pthread_join(thread[i], NULL);
 }
 
@@ -251,7 +288,8 @@ int main(void)
 		rc = run(dirfd);
 	close(dirfd);
 	temp_dir_remove(dir);
-	printf("threads: %d writers, a flusher and a seeker\n", WRITERS);
+	printf("threads: %d writers, a flusher, a seeker and a cleaner that moved %" PRIu64 " KiB\n",
+		WRITERS, t.moved_bytes >> 10);
 	printf("%d passed, %d failed\n", rc == 0, rc < 0);
 	return rc < 0;
 }

@@ -39,7 +39,11 @@ mount_teardown() {
 	rm -rf "$DIR"
 }
 
-gone() { ! kill -0 "$1" 2>/dev/null || grep -q '^State:.*Z' "/proc/$1/status" 2>/dev/null; }
+# All of it: a dead process's last threads still hold its files for a moment.
+gone() {
+	! kill -0 "$1" 2>/dev/null ||
+		awk '/^State:.*Z/ {z = 1} /^Threads:/ {exit !(z && $2 <= 1)}' "/proc/$1/status" 2>/dev/null
+}
 
 wait_for() {
 	local end=$((SECONDS + WAIT_SEC))

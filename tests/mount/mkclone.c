@@ -2,6 +2,7 @@
 /* mkclone: make, show and remove clones without libvirt, through the doors of store and daemon.
  *
  *	mkclone make STORE NAME [TARGET=]IMAGE...   a clone with a disk per image
+ *	mkclone stack STORE SOURCE NAME [SNAPSHOT]   on SOURCE's layers
  *	mkclone remove STORE NAME
  *	mkclone attach|detach STORE NAME
  *	mkclone hold STORE IMAGE     until stdin ends; prints the identity
@@ -54,12 +55,19 @@ static int add_disk(struct manifest *m, char *word, unsigned int nth, struct err
 	return 0;
 }
 
+static int publish(struct store *store, const struct manifest *m, struct err *err)
+{
+	struct store_stage *stage;
+	int rc = store_stage(store, m, &stage, err);
+
+	return rc < 0 ? rc : store_commit(stage, err);
+}
+
 static int make_clone(const char *store_path_arg, const char *name, char **words, int n_words,
 	struct err *err)
 {
 	struct store *store = NULL;
 	struct manifest *m = NULL;
-	struct store_stage *stage = NULL;
 	int rc = store_create(&io_kernel, store_path_arg, err);
 
 	if (rc == 0)
@@ -69,11 +77,52 @@ static int make_clone(const char *store_path_arg, const char *name, char **words
 	for (int i = 0; rc == 0 && i < n_words; i++)
 		rc = add_disk(m, words[i], (unsigned int)i, err);
 	if (rc == 0)
-		rc = store_stage(store, m, &stage, err);
-	if (rc == 0)
-		rc = store_commit(stage, err);
+		rc = publish(store, m, err);
 	manifest_free(m);
 	store_close(store);
+	return rc;
+}
+
+/* Make of a copy of a manifest that of another clone, on what lies below it. */
+static int restack(struct manifest *m, const char *name, const char *snapshot, struct err *err)
+{
+	struct manifest *fresh;
+	const struct store_snapshot *at = snapshot ? manifest_snapshot(m, snapshot) : NULL;
+	int rc = manifest_new(name, &fresh);
+
+	if (rc < 0 || (snapshot && !at))
+		return err_set(err, -ENOENT, "no such snapshot");
+	for (uint32_t i = 0; i < m->n_disks; i++) {
+		struct store_disk *disk = &m->disks[i];
+		uint32_t top = at ? manifest_snapshot_top(m, at, disk) : 0;
+
+		disk->log = id_new();
+		disk->n_layers -= top;
+		memmove(disk->layers, disk->layers + top, disk->n_layers * sizeof(*disk->layers));
+	}
+	for (uint32_t i = 0; i < m->n_snapshots; i++)
+		store_snapshot_release(&m->snapshots[i]);
+	m->n_snapshots = 0;
+	free(m->name);
+	m->name = steal_ptr(&fresh->name);
+	m->id = fresh->id;
+	m->node = fresh->node;
+	manifest_free(fresh);
+	return 0;
+}
+
+static int stack_clone(struct store *store, const char *source, const char *name,
+	const char *snapshot, struct err *err)
+{
+	struct manifest *m;
+	int rc = store_manifest_read(store, source, &m, err);
+
+	if (rc < 0)
+		return rc;
+	rc = restack(m, name, snapshot, err);
+	if (rc == 0)
+		rc = publish(store, m, err);
+	manifest_free(m);
 	return rc;
 }
 
@@ -168,9 +217,12 @@ static int run(int argc, char **argv, struct err *err)
 	if (strcmp(argv[1], "make") == 0 && argc >= 5)
 		return make_clone(argv[2], argv[3], argv + 4, argc - 4, err);
 	rc = store_open(&io_kernel, argv[2], &store, err);
-	if (rc == 0)
-		rc = strcmp(argv[1], "remove") == 0 && argc == 4
-			? remove_clone(store, argv[3], err) : talk(store, argv, err);
+	if (rc == 0 && strcmp(argv[1], "remove") == 0 && argc == 4)
+		rc = remove_clone(store, argv[3], err);
+	else if (rc == 0 && strcmp(argv[1], "stack") == 0 && argc >= 5)
+		rc = stack_clone(store, argv[3], argv[4], argv[5], err);
+	else if (rc == 0)
+		rc = talk(store, argv, err);
 	store_close(store);
 	return rc;
 }

@@ -3,10 +3,13 @@
  *
  * The program under test is the one that users get; nothing in it knows of
  * tests. What counts: creating, naming, removing, writing and syncing files,
- * requests to the daemon (sendmsg), definitions made and removed in libvirt.
+ * requests to the daemon (sendmsg), definitions made and removed in libvirt, power
+ * off, freezing and thawing a guest.
  *
  *	STOPAT_N     which call, from 1
  *	STOPAT_CALL  count only calls of this name
+ *	             (recv, the daemon's answer, counts only so)
+ *	STOPAT_NAME  count of the opens only those of a file of this name
  *	STOPAT_DO    kill: die before it (the next one is "after it")
  *	             fail: it is not made and returns EIO
  *	             int:  SIGINT arrives just before it
@@ -96,6 +99,14 @@ static int creates(int flags)
 	return (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
 }
 
+static int counts(const char *path)
+{
+	const char *name = getenv("STOPAT_NAME");
+	const char *slash = strrchr(path, '/');
+
+	return !name || strcmp(slash ? slash + 1 : path, name) == 0;
+}
+
 #define STAND_IN_OPEN(name, params, first, args)                                                   \
 	int name params;                                                                           \
 	int name params                                                                            \
@@ -108,7 +119,7 @@ static int creates(int flags)
 			va_start(ap, flags);                                                       \
 			mode = va_arg(ap, mode_t);                                                 \
 			va_end(ap);                                                                \
-			if (reached(#name))                                                        \
+			if (counts(path) && reached(#name))                                        \
 				return -1;                                                         \
 		}                                                                                  \
 		return CALL(#name, int (*) first) args;                                            \
@@ -146,7 +157,21 @@ STAND_IN(int, fchown, (int fd, uid_t uid, gid_t gid), (fd, uid, gid), -1)
 STAND_IN(int, fchmod, (int fd, mode_t mode), (fd, mode), -1)
 STAND_IN(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags), -1)
 
+ssize_t recv(int fd, void *buf, size_t len, int flags)
+{
+	if (getenv("STOPAT_CALL") && reached("recv"))
+		return -1;
+	return CALL("recv", ssize_t(*)(int, void *, size_t, int))(fd, buf, len, flags);
+}
+
 /* libvirt's, without its headers: handles are pointers. */
 STAND_IN(void *, virDomainDefineXMLFlags, (void *conn, const char *xml, unsigned int flags),
 	(conn, xml, flags), NULL)
 STAND_IN(int, virDomainUndefineFlags, (void *domain, unsigned int flags), (domain, flags), -1)
+STAND_IN(int, virDomainDestroy, (void *domain), (domain), -1)
+STAND_IN(int, virDomainFSFreeze,
+	(void *domain, const char **mountpoints, unsigned int n, unsigned int flags),
+	(domain, mountpoints, n, flags), -1)
+STAND_IN(int, virDomainFSThaw,
+	(void *domain, const char **mountpoints, unsigned int n, unsigned int flags),
+	(domain, mountpoints, n, flags), -1)

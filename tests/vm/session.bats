@@ -69,6 +69,19 @@ log_of() { as_user debugfs -R 'cat /var/log/lazyclone-guest.log' "$1" 2>/dev/nul
 	run ! ls "$VM_MOUNT"
 }
 
+@test "a snapshot of it becomes a machine, and a reset goes back to it" {
+	local two=$VM_PREFIX-two
+	lazyclone snapshot "$one" before
+	vm_boot "$one"
+	lazyclone clone "$one" "$two" --snapshot before
+	lazyclone reset "$one"
+	as_user cmp "$(disk "$one")" "$(disk "$two")"
+	vm_boot "$two"
+	log_of "$(disk "$two")" | grep 'boot 3: read back OK'
+	lazyclone check "$one" "$two"
+	lazyclone rm "$two"
+}
+
 @test "it is hydrated and boots without the mount" {
 	as_user qemu-img convert -f raw -O raw "$(disk "$one")" "$VM_DIR/home/mounted.raw"
 	lazyclone hydrate "$one"

@@ -129,8 +129,6 @@ static void wrong_use(void **state)
 		{"", "no verb given", "lazyclone --help"},
 		{"frobnicate", "unknown verb 'frobnicate'", "lazyclone --help"},
 		/* Verbs that later versions bring do not half exist. */
-		{"snapshot a b", "unknown verb 'snapshot'", "lazyclone --help"},
-		{"reset a", "unknown verb 'reset'", "lazyclone --help"},
 		{"prune", "unknown verb 'prune'", "lazyclone --help"},
 		{"help nonsense", "unknown verb 'nonsense'", "lazyclone --help"},
 		{"--frob list", "unknown option '--frob'", "lazyclone --help"},
@@ -143,6 +141,27 @@ static void wrong_use(void **state)
 		{"rm", "rm: CLONE is missing", "lazyclone rm --help"},
 		{"rm --force=yes a", "rm: option --force takes no value", "lazyclone rm --help"},
 		{"hydrate", "hydrate: CLONE is missing", "lazyclone hydrate --help"},
+		{"snapshot", "snapshot: CLONE is missing", "lazyclone snapshot --help"},
+		{"snapshot a", "snapshot: NAME is missing", "lazyclone snapshot --help"},
+		{"snapshot a b c", "snapshot: one argument too many: 'c'",
+			"lazyclone snapshot --help"},
+		{"snapshot a --list --delete b", "snapshot: --list and --delete exclude each other",
+			"lazyclone snapshot --help"},
+		{"snapshot a b --delete c", "snapshot: --list and --delete take nothing but the CLONE",
+			"lazyclone snapshot --help"},
+		{"reset", "reset: CLONE is missing", "lazyclone reset --help"},
+		{"reset --to s --to-base a", "reset: --to and --to-base exclude each other",
+			"lazyclone reset --help"},
+		{"reset --to= a", "reset: --to: the snapshot's NAME is empty",
+			"lazyclone reset --help"},
+		{"quota", "quota: CLONE is missing", "lazyclone quota --help"},
+		{"quota a much", "quota: SIZE much: not a size, as 512M or 10G",
+			"lazyclone quota --help"},
+		{"quota a 1K", "quota: SIZE 1K: at least 16 MiB", "lazyclone quota --help"},
+		{"clone --quota 1K a", "clone: --quota 1K: at least 16 MiB", "lazyclone clone --help"},
+		{"clone --disk-only x y --snapshot s",
+			"clone: --disk-only and --snapshot exclude each other",
+			"lazyclone clone --help"},
 		{"clone", "clone: SOURCE is missing", "lazyclone clone --help"},
 		{"clone a b c", "clone: one argument too many: 'c'", "lazyclone clone --help"},
 		{"clone -o a -n b c", "clone: one argument too many: 'c'",
@@ -176,6 +195,24 @@ static void wrong_use(void **state)
 		assert_int_equal(strncmp(r.err, expected, strlen(expected)), 0);
 		assert_non_null(strstr(r.err, row[i].hint));
 	}
+}
+
+/* Scripts that know qemu-img's take 2 for damage. */
+static void check_has_the_statuses_of_qemu_img(void **state)
+{
+	struct run r;
+
+	(void)state;
+	run(&r, "check");
+	assert_int_equal(r.status, 1);
+	run(&r, "check --nonsense a");
+	assert_int_equal(r.status, 1);
+	run(&r, "check --help");
+	assert_int_equal(r.status, 0);
+	assert_int_equal(verb_check.status_of(-EOPNOTSUPP), 63);
+	assert_int_equal(verb_check.status_of(-EUCLEAN), 1);
+	for (const struct verb *const *v = verbs; *v; v++)
+		assert_true(!(*v)->status_of || *v == &verb_check);
 }
 
 static void json_of_results_and_errors(void **state)
@@ -278,6 +315,7 @@ int main(void)
 		cmocka_unit_test(help_by_either_way),
 		cmocka_unit_test(version),
 		cmocka_unit_test(wrong_use),
+		cmocka_unit_test(check_has_the_statuses_of_qemu_img),
 		cmocka_unit_test(json_of_results_and_errors),
 		cmocka_unit_test(hostile_text),
 		cmocka_unit_test(options_are_one_language),

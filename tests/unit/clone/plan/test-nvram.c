@@ -60,7 +60,7 @@ static void test_kept_and_installed(void **state)
 {
 	struct stat made, like;
 
-	assert_int_equal(nvram_keep(original, dirfd_of_clone, NULL), 1);
+	assert_int_equal(nvram_keep(AT_FDCWD, original, dirfd_of_clone, RECORD_NVRAM, NULL), 1);
 	/* The original may be written from now on: the kept copy counts. */
 	assert_int_equal(truncate(original, 3), 0);
 	assert_int_equal(nvram_install(dirfd_of_clone, original, path, journal, NULL), 0);
@@ -80,7 +80,7 @@ static void test_the_journal_names_both(void **state)
 	AUTO_CLOSE int fd = -1;
 	struct stat st;
 
-	assert_int_equal(nvram_keep(original, dirfd_of_clone, NULL), 1);
+	assert_int_equal(nvram_keep(AT_FDCWD, original, dirfd_of_clone, RECORD_NVRAM, NULL), 1);
 	assert_int_equal(nvram_install(dirfd_of_clone, original, path, journal, NULL), 0);
 	assert_int_equal(journal_count(journal), 2);
 	entry = journal_entry(journal, 0);
@@ -100,7 +100,7 @@ static void test_the_journal_names_both(void **state)
 static void test_none_yet(void **state)
 {
 	assert_int_equal(unlink(original), 0);
-	assert_int_equal(nvram_keep(original, dirfd_of_clone, NULL), 0);
+	assert_int_equal(nvram_keep(AT_FDCWD, original, dirfd_of_clone, RECORD_NVRAM, NULL), 0);
 	assert_int_equal(faccessat(dirfd_of_clone, RECORD_NVRAM, F_OK, 0), -1);
 }
 
@@ -111,7 +111,7 @@ static void test_somebody_elses_stays(void **state)
 
 	assert_int_equal(write(fd, "theirs", 6), 6);
 	close(fd);
-	assert_int_equal(nvram_keep(original, dirfd_of_clone, NULL), 1);
+	assert_int_equal(nvram_keep(AT_FDCWD, original, dirfd_of_clone, RECORD_NVRAM, NULL), 1);
 	assert_int_equal(nvram_install(dirfd_of_clone, original, path, journal, &err), -EEXIST);
 	assert_non_null(strstr(err.message, path));
 	content_is(path, "theirs");
@@ -122,11 +122,46 @@ static void test_what_is_no_nvram(void **state)
 	struct err err = {0};
 
 	assert_int_equal(truncate(original, NVRAM_BYTES_MAX + 1), 0);
-	assert_int_equal(nvram_keep(original, dirfd_of_clone, &err), -EFBIG);
+	assert_int_equal(nvram_keep(AT_FDCWD, original, dirfd_of_clone, RECORD_NVRAM, &err), -EFBIG);
 	assert_non_null(strstr(err.message, original));
 	assert_int_equal(unlink(original), 0);
 	assert_int_equal(mkfifo(original, 0600), 0);
-	assert_int_equal(nvram_keep(original, dirfd_of_clone, NULL), -EINVAL);
+	assert_int_equal(nvram_keep(AT_FDCWD, original, dirfd_of_clone, RECORD_NVRAM, NULL), -EINVAL);
+}
+
+/* reset: the file is replaced whole, and has the owner and mode it had. */
+static void test_prepared_and_put_back(void **state)
+{
+	AUTO_FREE char *temp = NULL;
+	struct stat before, after;
+
+	assert_int_equal(nvram_keep(AT_FDCWD, original, dirfd_of_clone, "kept", NULL), 1);
+	assert_int_equal(io_write_file(&io_kernel, dirfd_of_clone, "clone_VARS.fd", "changed", 7,
+				 0604), 0);
+	assert_int_equal(chmod(path, 0604), 0);
+	assert_int_equal(stat(path, &before), 0);
+	assert_int_equal(nvram_prepare(dirfd_of_clone, "kept", path, journal, &temp, NULL), 0);
+	content_is(path, "changed");
+	content_is(temp, CONTENT);
+	assert_int_equal(journal_count(journal), 1);
+	assert_string_equal(journal_entry(journal, 0)->name, temp);
+	assert_int_equal(nvram_replace(temp, path, NULL), 0);
+	content_is(path, CONTENT);
+	assert_int_equal(stat(path, &after), 0);
+	assert_int_equal(after.st_mode, before.st_mode);
+	assert_int_equal(after.st_uid, before.st_uid);
+	assert_int_equal(access(temp, F_OK), -1);
+	/* A killed run had got as far. */
+	assert_int_equal(nvram_replace(temp, path, NULL), 0);
+	content_is(path, CONTENT);
+}
+
+static void test_removed(void **state)
+{
+	assert_int_equal(io_write_file(&io_kernel, dirfd_of_clone, "clone_VARS.fd", "x", 1, 0600), 0);
+	assert_int_equal(nvram_remove(path, NULL), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(nvram_remove(path, NULL), 0);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -137,6 +172,8 @@ int main(void)
 		TEST(test_kept_and_installed),
 		TEST(test_the_journal_names_both),
 		TEST(test_none_yet),
+		TEST(test_prepared_and_put_back),
+		TEST(test_removed),
 		TEST(test_somebody_elses_stays),
 		TEST(test_what_is_no_nvram),
 	};

@@ -307,6 +307,7 @@ static void test_a_stopped_server_is_no_daemon(void **state)
 {
 	struct fixture *f = *state;
 	struct ctl *ctl = connect_to(f);
+	struct err err;
 
 	assert_int_equal(count(ctl), 1);
 	ctl_server_close(f->server);
@@ -314,7 +315,8 @@ static void test_a_stopped_server_is_no_daemon(void **state)
 	assert_int_equal(count(ctl), 2);
 	ctl_server_stop(f->server);
 	f->server = NULL;
-	assert_int_equal(ctl_stop(ctl, NULL), -ECONNREFUSED);
+	assert_int_equal(ctl_stop(ctl, &err), -ECONNREFUSED);
+	assert_non_null(strstr(err.hint, "it may have done"));
 	ctl_close(ctl);
 	test_no_daemon(state);
 }

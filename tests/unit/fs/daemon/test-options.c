@@ -82,6 +82,29 @@ static void test_what_is_asked_for(void **state)
 	options_release(&options);
 }
 
+static void test_limits(void **state)
+{
+	struct options options;
+
+	assert_int_equal(parse("lazyclonefs /s /m", &options, NULL), 0);
+	assert_int_equal(options.quota_bytes, 0);
+	assert_int_equal(options.clone_quota_bytes, 0);
+	assert_int_equal(options.memory_bytes, 1 << 30);
+	assert_int_equal(options.idle_sec, 600);
+	assert_true(options.clean);
+	assert_int_equal(options.clean_rate_bytes, 0);
+	options_release(&options);
+	assert_int_equal(parse("lazyclonefs /s /m -o quota=10G,clone_quota=1.5G,memory=64M,idle=5 "
+		"-o clean=off,clean_rate=2M", &options, NULL), 0);
+	assert_int_equal(options.quota_bytes, UINT64_C(10) << 30);
+	assert_int_equal(options.clone_quota_bytes, UINT64_C(3) << 29);
+	assert_int_equal(options.memory_bytes, 64 << 20);
+	assert_int_equal(options.idle_sec, 5);
+	assert_false(options.clean);
+	assert_int_equal(options.clean_rate_bytes, 2 << 20);
+	options_release(&options);
+}
+
 static void test_wrong_usage_is_named(void **state)
 {
 	static const struct {
@@ -95,11 +118,18 @@ static void test_wrong_usage_is_named(void **state)
 		{"lazyclonefs /s /m --nonsense", "--nonsense: unknown"},
 		{"lazyclonefs /s /m -s", "-s: unknown"},
 		{"lazyclonefs /s /m -o ro", "ro: unknown"},
-		{"lazyclonefs /s /m -o rw,workers=17", "workers=17"},
-		{"lazyclonefs /s /m -o workers=", "workers="},
-		{"lazyclonefs /s /m -o workers=2x", "workers=2x"},
-		{"lazyclonefs /s /m -o workers=99999999999999999999", "workers="},
+		{"lazyclonefs /s /m -o rw,workers=17", "workers: 17 is not"},
+		{"lazyclonefs /s /m -o workers=", "workers: ''"},
+		{"lazyclonefs /s /m -o workers=2x", "workers: '2x'"},
+		{"lazyclonefs /s /m -o workers=99999999999999999999", "workers: "},
 		{"mount.fuse.lazyclone /s /m -t", "-t: unknown"},
+		{"lazyclonefs /s /m -o workers", "workers: unknown"},
+		{"lazyclonefs /s /m -o quota=much", "option quota much: not a size"},
+		{"lazyclonefs /s /m -o clone_quota=-1", "option clone_quota -1: not a size"},
+		{"lazyclonefs /s /m -o memory=99999T", "option memory 99999T: more than"},
+		{"lazyclonefs /s /m -o idle=0", "option idle: 0 is not between 1 and"},
+		{"lazyclonefs /s /m -o clean=yes", "option clean: 'yes' is neither on nor off"},
+		{"lazyclonefs /s /m -o clean_rate=", "option clean_rate : not a size"},
 	};
 
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -117,6 +147,7 @@ int main(void)
 		cmocka_unit_test(test_options_stand_anywhere),
 		cmocka_unit_test(test_as_a_mount_helper),
 		cmocka_unit_test(test_what_is_asked_for),
+		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_wrong_usage_is_named),
 	};
 

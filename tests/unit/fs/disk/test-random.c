@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Random requests of any size and place against a plain buffer, reopened and killed in between.
+/* Random requests of any size and place against a plain buffer; reopened, killed, frozen and
+ * reset in between.
  *
  * SEED=N repeats a run, OPS=N makes it longer.
  */
@@ -21,8 +22,11 @@
 #define B DELTA_BLOCK_BYTES
 #define DISK_MAX (3u << 20)
 #define OPS_DEFAULT 1500
+#define LAYERS_MAX 5
 
 static uint8_t model[DISK_MAX]; /* what the disk must read as */
+/* The same without the delta, and without each layer, oldest last. */
+static uint8_t below[LAYERS_MAX + 1][DISK_MAX];
 static uint8_t data[DISK_IO_MAX];
 static uint64_t size;
 static uint64_t rng;
@@ -147,6 +151,27 @@ static void grow(void)
 	size += more;
 }
 
+static void freeze(void)
+{
+	uint32_t n = rig.n_layers;
+
+	if (n == LAYERS_MAX)
+		return;
+	rig_freeze(&rig);
+	memmove(below[1], below[0], (n + 1) * sizeof(below[0]));
+	memcpy(below[0], model, sizeof(model));
+}
+
+static void reset(void)
+{
+	uint32_t dropped = (uint32_t)rng_below(&rng, rig.n_layers + 1);
+
+	rig_reset(&rig, dropped);
+	memmove(below[0], below[dropped], (rig.n_layers + 1) * sizeof(below[0]));
+	memcpy(model, below[0], sizeof(model));
+	check_all();
+}
+
 static void step(void)
 {
 	unsigned int flags = rng_below(&rng, 2) ? DISK_NOWAIT : 0;
@@ -162,7 +187,15 @@ static void step(void)
 	case 2:
 		grow();
 		break;
-	case 3 ... 9:
+	case 3:
+		if (rng_below(&rng, 4) == 0)
+			freeze();
+		break;
+	case 4:
+		if (rng_below(&rng, 16) == 0)
+			reset();
+		break;
+	case 5 ... 9:
 		check_seek();
 		break;
 	case 10 ... 19:
@@ -189,6 +222,7 @@ static void run(uint64_t disk_bytes, uint64_t base_bytes, uint64_t ops)
 	memset(base + base_bytes / 3, 0, base_bytes / 3);
 	memset(model, 0, sizeof(model));
 	memcpy(model, base, min_u64(base_bytes, disk_bytes));
+	memcpy(below[0], model, sizeof(model));
 	size = disk_bytes;
 	rig_start(&rig, disk_bytes, base, base_bytes, base_bytes);
 	if (base_bytes > disk_bytes) {

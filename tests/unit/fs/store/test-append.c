@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "fs/store/handle.h"
+#include "fs/store/recycle.h"
 #include "fs/store/slot.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/hash.h"
@@ -49,6 +50,7 @@ static int write_until_failure(struct delta *delta)
 }
 
 static atomic_bool lie;
+static uint32_t lying_slot = 1;
 
 /* NFS does this: the data is there, and the error of an earlier write-back is told. */
 static ssize_t write_and_complain(const struct io_gate *io, int fd, const struct iovec *iov,
@@ -56,7 +58,7 @@ static ssize_t write_and_complain(const struct io_gate *io, int fd, const struct
 {
 	ssize_t n = io_kernel.pwritev(&io_kernel, fd, iov, count, off);
 
-	return atomic_load(&lie) && off == slot_start(1) ? -ENOSPC : n;
+	return atomic_load(&lie) && off == slot_start(lying_slot) ? -ENOSPC : n;
 }
 
 /* The header of the next segment names the end of this one: nothing may be
@@ -80,6 +82,63 @@ static void header_that_failed_may_be_there(void **state)
 	assert_int_equal(delta_map(delta, 0, 1, &run), DELTA_DATA);
 	assert_int_equal(delta_map(delta, 2000, 5, &run), DELTA_ZERO);
 	assert_int_equal(delta_close(delta), 0);
+}
+
+/* Then slots below are freed, and the next try takes one of them: the log has
+ * no number twice, whatever is freed later. */
+static void failed_header_is_there_once(uint32_t more_blocks, bool clean)
+{
+	struct io_gate gate = io_kernel;
+	struct delta *delta;
+	uint32_t dead[] = {0, 1}, later[] = {0, 2};
+	int rc;
+
+	gate.pwritev = write_and_complain;
+	lying_slot = 3;
+	delta = onedelta_open(&gate);
+	while (delta->log.tail.slot < 2)
+		assert_int_equal(delta_write(delta, buf, 32, 0), 0);
+	assert_int_equal(delta_write(delta, buf, 32, 0), 0);
+	atomic_store(&lie, true);
+	do
+		rc = delta_write(delta, buf, 32, 0);
+	while (rc == 0);
+	assert_int_equal(rc, -ENOSPC);
+	assert_int_equal(log_retire(&delta->log, dead, 2), 0);
+	atomic_store(&lie, false);
+	lying_slot = 1;
+	for (uint32_t i = 0; i < more_blocks; i++)
+		assert_int_equal(delta_write(delta, buf, 1, 1000), 0);
+	assert_int_equal(delta_zero(delta, 0, 32), 0);
+	assert_int_equal(log_retire(&delta->log, later, 2), 0);
+	if (clean)
+		assert_int_equal(delta_close(delta), 0);
+	else
+		delta_abandon(delta);
+	for (int i = 0; i < 3; i++) {
+		uint64_t run;
+
+		delta = onedelta_open(NULL);
+		assert_int_equal(delta_map(delta, 0, 32, &run), DELTA_ZERO);
+		assert_int_equal(delta_map(delta, 1000, 1, &run), DELTA_DATA);
+		assert_int_equal(delta_write(delta, buf, 1, 2000), 0);
+		delta_abandon(delta);
+	}
+}
+
+static void failed_header_is_there_once_after_a_kill(void **state)
+{
+	failed_header_is_there_once(30, false);
+}
+
+static void failed_header_is_there_once_after_a_clean_stop(void **state)
+{
+	failed_header_is_there_once(30, true);
+}
+
+static void failed_header_is_not_on_the_path_later(void **state)
+{
+	failed_header_is_there_once(100, false);
 }
 
 static ssize_t write_super_and_complain(const struct io_gate *io, int fd, const struct iovec *iov,
@@ -267,18 +326,101 @@ static void growing_without_space_breaks_nothing(void **state)
 	assert_int_equal(delta_close(delta), 0);
 }
 
+/* Sealed, the tail takes nothing; sealing again does nothing. */
+static void sealed_tail_takes_nothing(void **state)
+{
+	struct delta *delta = onedelta_open(NULL);
+	struct log *log = &delta->log;
+	uint64_t end, seq;
+
+	assert_int_equal(log_seal(log), 0); /* no tail yet */
+	assert_int_equal(delta_write(delta, buf, 3, 0), 0);
+	end = log->end;
+	seq = log->tail.seq;
+	log_take_lead(log);
+	assert_int_equal(log_seal(log), 0);
+	assert_int_equal(log->end, end + RECORD_BARE_BYTES);
+	assert_int_equal(log_seal(log), 0);
+	assert_int_equal(log->end, end + RECORD_BARE_BYTES);
+	log_give_lead(log);
+	assert_true(delta_unsynced(delta));
+	assert_int_equal(delta_zero(delta, 3000, 5), 0);
+	assert_true(log->tail.seq > seq);
+	delta_abandon(delta);
+	delta = onedelta_open(NULL);
+	assert_int_equal(delta_map(delta, 0, 3, &end), DELTA_DATA);
+	assert_int_equal(delta_map(delta, 3000, 5, &end), DELTA_ZERO);
+	assert_int_equal(delta_close(delta), 0);
+}
+
+/* Without END the tail goes on as it was. */
+static void failed_seal_changes_nothing(void **state)
+{
+	struct saboteur sab;
+	struct delta *delta;
+	uint64_t end, seq;
+
+	saboteur_init(&sab, &io_kernel);
+	delta = onedelta_open(&sab.gate);
+	assert_int_equal(delta_write(delta, buf, 1, 0), 0);
+	end = delta->log.end;
+	seq = delta->log.tail.seq;
+	sab.call = CALL_PWRITEV;
+	sab.error = -EDQUOT;
+	sab.kind = SABOTAGE_FAIL;
+	assert_int_equal(log_seal(&delta->log), -ENOSPC);
+	sab.kind = SABOTAGE_NONE;
+	assert_int_equal(delta->log.end, end);
+	assert_int_equal(delta_write(delta, buf, 1, 1), 0);
+	assert_int_equal(delta->log.tail.seq, seq);
+	assert_int_equal(log_seal(&delta->log), 0);
+	assert_int_equal(delta_close(delta), 0);
+	delta = onedelta_open(NULL);
+	assert_int_equal(delta_map(delta, 0, 2, &end), DELTA_DATA);
+	assert_int_equal(end, 2);
+	assert_int_equal(delta_close(delta), 0);
+}
+
+/* However a segment is filled, END fits behind. */
+static void room_for_the_end_is_left(void **state)
+{
+	struct delta *delta = onedelta_open(NULL);
+	struct log *log = &delta->log;
+	uint64_t filled = 0;
+
+	assert_int_equal(delta_write(delta, buf, 1, 0), 0);
+	for (uint32_t b = 0; log->tail.slot == 0; b = 1 - b) {
+		filled = log->end;
+		assert_true(filled + RECORD_BARE_BYTES <= slot_bytes(0));
+		if (filled + 3 * B < slot_bytes(0))
+			assert_int_equal(delta_write(delta, buf, 1, b), 0);
+		else /* 48 bytes each */
+			assert_int_equal(log_append(log, &(struct log_request){
+				.type = FORMAT_ZERO, .block = 1000, .count = 1}), 0);
+	}
+	/* And not more than that was left. */
+	assert_true(filled + 3 * RECORD_BARE_BYTES > slot_bytes(0));
+	assert_int_equal(delta_close(delta), 0);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, onedelta_create, onedelta_remove)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(header_that_failed_may_be_there),
+		CASE(failed_header_is_there_once_after_a_kill),
+		CASE(failed_header_is_not_on_the_path_later),
+		CASE(failed_header_is_there_once_after_a_clean_stop),
 		CASE(super_that_failed_may_be_there),
 		CASE(largest_log_is_full),
 		CASE(broken_in_mid_queue),
 		CASE(lost_owner_marks_nothing_clean),
 		CASE(lost_owner_grows_nothing),
 		CASE(growing_without_space_breaks_nothing),
+		CASE(sealed_tail_takes_nothing),
+		CASE(failed_seal_changes_nothing),
+		CASE(room_for_the_end_is_left),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, onedelta_remove_dir);

@@ -129,7 +129,7 @@ static void first_header_of_a_life_is_missed(void **state)
 	write_some(delta, THREE_SEGMENTS, 0);
 	delta_abandon(delta);
 	lose_header(0);
-	expect_damage("segment 1 of the log is missing");
+	expect_damage("damaged header of slot 0");
 }
 
 /* A later life had accepted it. */
@@ -142,7 +142,7 @@ static void header_of_an_earlier_life_is_missed(void **state)
 	delta = onedelta_open(NULL);
 	delta_abandon(delta);
 	lose_header(1);
-	expect_damage("segment 2 of the log is missing");
+	expect_damage("damaged header of slot 1");
 }
 
 #define CASE(f) cmocka_unit_test_setup_teardown(f, onedelta_create, onedelta_remove)

@@ -22,6 +22,7 @@
 #include "fs/store/sealed.h"
 #include "fs/store/store.h"
 #include "tests/lib/image.h"
+#include "tests/lib/saboteur.h"
 #include "tests/lib/temp.h"
 
 static char top[TEMP_PATH_MAX];
@@ -209,6 +210,10 @@ static void damaged_or_newer_label(void **state)
 	assert_non_null(strstr(err.message, "0x6"));
 	assert_int_equal(store_create(&io_kernel, at("newer"), &err), -EUCLEAN);
 
+	change_label(at("newer/lazyclone-store"), "incompat", json_string("0x0"));
+	assert_int_equal(store_open(&io_kernel, at("newer"), &store, &err), -EUCLEAN);
+	assert_non_null(strstr(err.message, "first release"));
+
 	put(at("newer/lazyclone-store"), "{\"format\": \"lazyclone store\", \"version\": 1}");
 	assert_int_equal(store_open(&io_kernel, at("newer"), &store, &err), -EUCLEAN);
 	assert_non_null(strstr(err.message, "checksum"));
@@ -374,6 +379,34 @@ static void remove_by_id(void **state)
 	store_close(store);
 }
 
+/* The entry in trash/ may need a block that a full file system has not. */
+static void remove_when_full(void **state)
+{
+	static struct saboteur gate;
+	struct store *store = make_store("s");
+	struct manifest *m = make_manifest("web", 1);
+	struct stat st;
+
+	make_clone(store, m);
+	store_close(store);
+	saboteur_init(&gate, &io_kernel);
+	assert_int_equal(store_open(&gate.gate, at("s"), &store, NULL), 0);
+	gate.kind = SABOTAGE_FAIL;
+	gate.call = CALL_RENAMEAT;
+	gate.error = -ENOSPC;
+	gate.nth = 1;
+	assert_int_equal(store_remove(store, "web", &m->id, NULL), -ENOSPC); /* no reserve */
+	put(at("s/reserve"), "");
+	assert_int_equal(truncate(at("s/reserve"), 3 << 20), 0);
+	gate.count[CALL_RENAMEAT] = 0;
+	assert_int_equal(store_remove(store, "web", &m->id, NULL), 0);
+	assert_int_equal(stat(at("s/reserve"), &st), 0);
+	assert_int_equal(st.st_size, 2 << 20);
+	assert_false(there(at("s/clones/web")));
+	manifest_free(m);
+	store_close(store);
+}
+
 static void sweep_trash(void **state)
 {
 	struct store *store = make_store("s");
@@ -383,8 +416,10 @@ static void sweep_trash(void **state)
 	put(at("s/trash/0123/manifest"), "half");
 	put(at("s/trash/file"), "x");
 	put(at("s/lazyclone-store.0123.tmp"), "x");
+	put(at("s/lazyclone-store.bak"), "a copy that somebody made");
 	assert_int_equal(store_sweep(store, &err), 0);
 	assert_false(there(at("s/lazyclone-store.0123.tmp")));
+	assert_true(there(at("s/lazyclone-store.bak")));
 	assert_true(there(at("s/lazyclone-store")));
 	assert_int_equal(rmdir(at("s/trash")), 0);
 	store_close(store);
@@ -586,6 +621,7 @@ int main(void)
 		TEST(abort_and_sweep),
 		TEST(bad_manifest_is_not_staged),
 		TEST(remove_by_id),
+		TEST(remove_when_full),
 		TEST(sweep_trash),
 		TEST(remove_beside_sweeps),
 		TEST(manifest_write),

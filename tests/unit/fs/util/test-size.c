@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Sizes and durations at the edges of their units. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -66,12 +67,48 @@ static void dates(void **state)
 	assert_int_not_equal(text[0], '\0');
 }
 
+static void sizes_are_read(void **state)
+{
+	static const struct {
+		const char *text;
+		uint64_t bytes;
+	} row[] = {
+		{"0", 0}, {"1", 1}, {"4096", 4096}, {"4096B", 4096}, {"64K", 65536}, {"64k", 65536},
+		{"1.5G", UINT64_C(3) << 29}, {"10GiB", UINT64_C(10) << 30}, {"2MB", 2 << 20},
+		{"7mib", 7 << 20}, {"8T", UINT64_C(8) << 40}, {"16777215T", UINT64_C(16777215) << 40},
+	};
+	uint64_t bytes;
+
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		assert_int_equal(size_parse("quota", row[i].text, UINT64_MAX, &bytes, NULL), 0);
+		assert_int_equal(bytes, row[i].bytes);
+	}
+}
+
+static void what_is_no_size_is_refused(void **state)
+{
+	static const char *const text[] = {"", "G", "-1", "+1", " 1", "1 G", "1X", "1GG", "1iB",
+		"0x10", "1e3", "inf", "nan", "10GiBs", "99999999T"};
+	struct err err = {0};
+	uint64_t bytes = 5;
+
+	for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++)
+		assert_int_equal(size_parse("quota", text[i], UINT64_MAX, &bytes, NULL), -EINVAL);
+	assert_int_equal(size_parse("quota", "2G", 1 << 20, &bytes, &err), -EINVAL);
+	assert_string_equal(err.message, "quota 2G: more than 1048576 bytes");
+	assert_int_equal(size_parse("quota", "much", 1 << 20, &bytes, &err), -EINVAL);
+	assert_string_equal(err.message, "quota much: not a size, as 512M or 10G");
+	assert_int_equal(bytes, 5);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes),
 		cmocka_unit_test(durations),
 		cmocka_unit_test(dates),
+		cmocka_unit_test(sizes_are_read),
+		cmocka_unit_test(what_is_no_size_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Reset, names of snapshots, quota, check: see changes.h. Snapshots: snapshot.c. */
+#include "fs/daemon/changes.h"
+
+#include <errno.h>
+#include <string.h>
+#include <syslog.h>
+
+#include "fs/daemon/usage.h"
+#include "fs/store/freeze.h"
+#include "fs/util/cleanup.h"
+#include "fs/util/clock.h"
+
+#define CHECK_MS 1000
+#define CHECK_BLOCKS 4096 /* between two looks at the clock */
+
+/* ---- reset: crash points are said in fs/store/freeze.h ---- */
+
+static int reset_locked(struct attached *clone, const char *to, struct err *err)
+{
+	struct manifest *next;
+	int rc = attached_check(clone, err);
+
+	if (rc == 0)
+		rc = store_reset(clone->table->store, clone->manifest, to, &next, err);
+	if (rc == 0)
+		attached_take(clone, next);
+	if (rc == -ENOTRECOVERABLE)
+		atomic_store(&clone->doubtful, true);
+	return rc;
+}
+
+/* Its disks are closed, and stay it. */
+static int reset_closed(struct attached *clone, const char *to, struct err *err)
+{
+	int rc;
+	SCOPED_LOCK(&clone->change_lock);
+
+	rc = reset_locked(clone, to, err);
+	for (uint32_t i = 0; i < clone->manifest->n_disks; i++)
+		usage_closed(&clone->disks[i]);
+	return rc;
+}
+
+/* A disk that had grown more than its manifest says is of that size again. */
+static void reload(struct attached *clone)
+{
+	uint64_t size_bytes[STORE_DISKS_MAX];
+
+	pthread_mutex_lock(&clone->lock);
+	for (uint32_t i = 0; i < clone->manifest->n_disks; i++)
+		size_bytes[i] = clone->manifest->disks[i].size_bytes;
+	pthread_mutex_unlock(&clone->lock);
+	mount_reload(clone->table->mount, clone->shown, size_bytes);
+}
+
+static int reset(struct attached *clone, const char *to, struct err *err)
+{
+	struct mount *mount = clone->table->mount;
+	int rc;
+	SCOPED_LOCK(&clone->verb_lock);
+
+	rc = mount_unload(mount, clone->shown, err);
+	if (rc < 0)
+		return rc;
+	rc = reset_closed(clone, to, err);
+	if (rc == 0)
+		reload(clone);
+	else
+		mount_reload(mount, clone->shown, NULL);
+	return rc;
+}
+
+int table_reset(struct table *table, const char *name, const char *to, struct err *err)
+{
+	struct attached *clone;
+	int rc = attached_get(table, name, &clone, err);
+
+	if (rc < 0)
+		return rc;
+	rc = reset(clone, to, err);
+	attached_put(clone);
+	return rc;
+}
+
+/* ---- what only the manifest says ---- */
+
+/* Write a changed copy of the manifest, and take it. */
+static int change_manifest(struct attached *clone,
+	int (*change)(struct manifest *m, const void *arg, struct err *err), const void *arg,
+	struct err *err)
+{
+	struct manifest *next = NULL;
+	int rc = attached_check(clone, err);
+
+	if (rc < 0)
+		return rc;
+	rc = manifest_copy(clone->manifest, &next);
+	if (rc < 0)
+		return err_sys(err, rc, "clone %s", clone->manifest->name);
+	rc = change(next, arg, err);
+	if (rc == 0)
+		rc = store_manifest_write(clone->table->store, next, err);
+	if (rc == 0)
+		attached_take(clone, next);
+	else
+		manifest_free(next);
+	return rc;
+}
+
+static int drop_name(struct manifest *m, const void *arg, struct err *err)
+{
+	struct store_snapshot *snapshot = manifest_snapshot(m, arg);
+	struct store_snapshot gone;
+
+	if (!snapshot)
+		return err_set(err, -ENOENT, "clone %s: it has no snapshot %s", m->name,
+			(const char *)arg);
+	/* The last one is freed with the manifest's others. */
+	gone = *snapshot;
+	m->n_snapshots--;
+	memmove(snapshot, snapshot + 1,
+		(size_t)(&m->snapshots[m->n_snapshots] - snapshot) * sizeof(*snapshot));
+	store_snapshot_release(&gone);
+	return 0;
+}
+
+int table_forget(struct table *table, const char *name, const char *snapshot, struct err *err)
+{
+	struct attached *clone;
+	int rc = attached_get(table, name, &clone, err);
+
+	if (rc < 0)
+		return rc;
+	{
+		SCOPED_LOCK(&clone->change_lock);
+
+		rc = change_manifest(clone, drop_name, snapshot, err);
+	}
+	attached_put(clone);
+	return rc;
+}
+
+static int set_quota(struct manifest *m, const void *arg, struct err *err)
+{
+	m->quota_bytes = *(const uint64_t *)arg;
+	return 0;
+}
+
+int table_quota(struct table *table, const char *name, uint64_t bytes, struct err *err)
+{
+	struct attached *clone;
+	int rc = attached_get(table, name, &clone, err);
+
+	if (rc < 0)
+		return rc;
+	{
+		SCOPED_LOCK(&clone->change_lock);
+
+		rc = change_manifest(clone, set_quota, &bytes, err);
+		if (rc == 0)
+			space_set_quota(clone->space, usage_quota(table, bytes));
+	}
+	attached_put(clone);
+	return rc;
+}
+
+/* ---- check ---- */
+
+static int check_disk(struct disk *disk, uint64_t from, struct disk_verified *ret_verified)
+{
+	int64_t until = clock_now_ms() + CHECK_MS;
+	struct disk_verified sum = {.next = from};
+	int rc;
+
+	do {
+		struct disk_verified slice;
+
+		rc = disk_verify(disk, sum.next, CHECK_BLOCKS, &slice);
+		if (rc < 0)
+			return rc;
+		sum.next = slice.next;
+		sum.end = slice.end;
+		sum.data_blocks += slice.data_blocks;
+		sum.bad_blocks += slice.bad_blocks;
+	} while (sum.next < sum.end && clock_now_ms() < until);
+	*ret_verified = sum;
+	return 0;
+}
+
+static int find_disk(const struct attached *clone, const char *target, uint32_t *ret_index,
+	struct err *err)
+{
+	for (uint32_t i = 0; i < clone->manifest->n_disks; i++) {
+		if (strcmp(clone->manifest->disks[i].target, target) == 0) {
+			*ret_index = i;
+			return 0;
+		}
+	}
+	return err_set(err, -ENOENT, "clone %s: it has no disk %s", clone->manifest->name, target);
+}
+
+static int check_clone(struct attached *clone, const char *target, uint64_t from,
+	struct disk_verified *ret_verified, struct err *err)
+{
+	struct disk *disk;
+	uint32_t i = 0;
+	int rc = find_disk(clone, target, &i, err);
+
+	if (rc < 0)
+		return rc;
+	rc = mount_use_disk(clone->table->mount, clone->shown, i, &disk);
+	if (rc == 0) {
+		rc = check_disk(disk, from, ret_verified);
+		mount_unuse_disk(clone->shown, i);
+	}
+	return rc < 0 ? err_sys(err, rc, "clone %s: disk %s", clone->manifest->name, target) : 0;
+}
+
+int table_check(struct table *table, const char *name, const char *target, uint64_t from,
+	struct disk_verified *ret_verified, struct err *err)
+{
+	struct attached *clone;
+	int rc = attached_get(table, name, &clone, err);
+
+	if (rc < 0)
+		return rc;
+	rc = check_clone(clone, target, from, ret_verified, err);
+	attached_put(clone);
+	return rc;
+}
