@@ -59,7 +59,7 @@ static int keep_damaged(struct checking_store *s, const char *what, int dirfd, c
 	return rc;
 }
 
-static int remove_old(const struct io_gate *io, int dirfd, const struct id *id)
+static int remove_log(const struct io_gate *io, int dirfd, const struct id *id)
 {
 	char name[ID_TEXT];
 	int rc;
@@ -67,6 +67,13 @@ static int remove_old(const struct io_gate *io, int dirfd, const struct id *id)
 	id_format(id, name);
 	rc = checkpoint_remove(io, dirfd, name);
 	return rc < 0 ? rc : delta_remove(io, dirfd, name);
+}
+
+/* Nothing names it: what cannot be removed is a stray. Returns rc. */
+static int drop_new(const struct io_gate *io, int dirfd, const struct id *new_log, int rc)
+{
+	remove_log(io, dirfd, new_log);
+	return rc;
 }
 
 int check_adopt_delta(void *ctx, const struct id *new_log, struct err *err)
@@ -80,10 +87,10 @@ int check_adopt_delta(void *ctx, const struct id *new_log, struct err *err)
 	if (rc == 0)
 		rc = manifest_copy(now, &next);
 	if (rc < 0)
-		return rc;
+		return drop_new(c->s->io, c->dirfd, new_log, rc);
 	next->disks[c->disk].log = *new_log;
 	rc = check_put_manifest(c->s, c->manifest, next, err);
-	return rc < 0 ? rc : remove_old(c->s->io, c->dirfd, &old);
+	return rc < 0 ? rc : remove_log(c->s->io, c->dirfd, &old);
 }
 
 /* ---- layers ---- */
@@ -117,28 +124,85 @@ static int replace_in(struct checking_store *s, uint32_t nth, const struct id *o
 		manifest_free(next);
 		return 0;
 	}
-	return check_put_manifest(s, nth, next, err);
+	rc = check_put_manifest(s, nth, next, err);
+	if (rc != -ENOENT)
+		return rc;
+	*err = (struct err){0}; /* a clone that was removed needs nothing */
+	return 0;
 }
 
-static int refuse_entry(void *ctx, int fd, const char *name)
+static bool is_known(const struct checking_store *s, const struct manifest *m)
+{
+	for (uint32_t i = 0; i < s->n_manifests; i++)
+		if (id_equal(&s->manifests[i]->id, &m->id))
+			return true;
+	return false;
+}
+
+static int refuse_stage(void *ctx, int fd, const char *name)
 {
 	return -EBUSY;
 }
 
+/* One that was not there when the check began may name any layer. */
+static int refuse_new_clone(void *ctx, int fd, const char *name)
+{
+	const struct checking_store *s = ctx;
+	struct manifest *m = NULL;
+	int rc = store_name_valid(name) ? store_manifest_read(s->store, name, &m, NULL) : -ENOENT;
+
+	if (rc == 0 && !is_known(s, m))
+		rc = -EBUSY;
+	manifest_free(m);
+	return rc == -ENOENT ? 0 : rc; /* removed meanwhile, or nothing of ours */
+}
+
+/* Nobody can name the layer but the manifests that were read: the stages first,
+ * so that one on its way to clones/ is seen. */
+static int refuse_unknown_users(struct checking_store *s, struct err *err)
+{
+	const struct io_gate *io = s->io;
+	int rc = directory_each(io, s->store->staging_fd, ".", refuse_stage, NULL);
+
+	if (rc == 0)
+		rc = directory_each(io, s->store->clones_fd, ".", refuse_new_clone, s);
+	if (rc == -EBUSY)
+		return err_set(err, rc,
+			"a clone that may need it is being made, or was made since the check began");
+	if (rc == -EUCLEAN || s->unreadable)
+		return err_set(err, -EUCLEAN, "a manifest that may name it cannot be read");
+	return rc < 0 ? err_sys(err, rc, "cannot tell who needs it") : 0;
+}
+
+static int adopt_layer_locked(struct layering *l, const struct id *new_log, struct err *err)
+{
+	struct checking_store *s = l->s;
+	int rc = refuse_unknown_users(s, err);
+
+	if (rc == 0)
+		rc = keep_damaged(s, "layer", s->store->layers_fd, &l->id, err);
+	if (rc < 0)
+		return drop_new(s->io, s->store->layers_fd, new_log, rc);
+	for (uint32_t i = 0; rc == 0 && i < s->n_manifests; i++)
+		rc = replace_in(s, i, &l->id, new_log, err);
+	return rc < 0 ? rc : remove_log(s->io, s->store->layers_fd, &l->id);
+}
+
+/* Clones may be made while the new log is written, which takes long; not while it
+ * takes the old one's place. */
 int check_adopt_layer(void *ctx, const struct id *new_log, struct err *err)
 {
 	struct layering *l = ctx;
 	struct checking_store *s = l->s;
-	int rc = directory_each(s->io, s->store->staging_fd, ".", refuse_entry, NULL);
+	int rc = layers_lock_alone(s->lock_fd);
 
-	if (rc < 0)
-		return err_set(err, rc, "a clone is being made, which may need this layer");
-	if (s->unreadable)
-		return err_set(err, -EUCLEAN, "a manifest that may name it cannot be read");
-	rc = keep_damaged(s, "layer", s->store->layers_fd, &l->id, err);
-	for (uint32_t i = 0; rc == 0 && i < s->n_manifests; i++)
-		rc = replace_in(s, i, &l->id, new_log, err);
-	return rc < 0 ? rc : remove_old(s->io, s->store->layers_fd, &l->id);
+	if (rc < 0) {
+		err_set(err, rc, "clones are being made or removed, and it may be theirs");
+		return drop_new(s->io, s->store->layers_fd, new_log, rc);
+	}
+	rc = adopt_layer_locked(l, new_log, err);
+	layers_lock_share(s->lock_fd);
+	return rc;
 }
 
 /* ---- what nobody needs ---- */

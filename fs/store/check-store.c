@@ -393,19 +393,20 @@ static int check_layer(struct checking_store *s, const struct store_layer *layer
 
 static int check_layers(struct checking_store *s, struct err *err)
 {
-	struct store_layer *layers = NULL;
+	AUTO_FREE struct store_layer *layers = NULL;
 	uint32_t n = 0;
-	int lock = -1, rc = list_layers(s, &layers, &n);
+	int rc = list_layers(s, &layers, &n);
 
-	/* So that nobody takes a new layer for one that is not needed. */
-	if (rc == 0 && s->check->repair)
-		lock = layers_lock(s->store, false);
-	if (lock < 0 && s->check->repair && rc == 0)
-		rc = err_sys(err, lock, "cannot lock the layers");
+	if (rc == 0 && s->check->repair) {
+		/* So that nobody takes a new log for a layer that is not needed. */
+		s->lock_fd = layers_lock(s->store, false);
+		if (s->lock_fd < 0)
+			return err_sys(err, s->lock_fd, "cannot lock the layers");
+	}
 	for (uint32_t i = 0; rc == 0 && i < n; i++)
 		rc = check_layer(s, &layers[i], err);
-	layers_unlock(s->store, lock);
-	free(layers);
+	layers_unlock(s->store, s->lock_fd);
+	s->lock_fd = -1;
 	return rc;
 }
 
@@ -445,7 +446,8 @@ int check_store(struct check *check, const struct io_gate *io, struct store *sto
 	char *const *names, uint32_t n, struct err *err)
 {
 	struct checking_store s = {
-		.check = check, .io = io, .store = store, .names = names, .n_names = n};
+		.check = check, .io = io, .store = store, .names = names, .n_names = n,
+		.lock_fd = -1};
 	int rc = check_names(&s, err);
 
 	if (rc == 0 && n == 0) {

@@ -18,6 +18,7 @@ struct checking_store {
 	const char **damaged; /* clones whose manifest can not */
 	uint32_t n_damaged;
 	bool unreadable; /* one is left that may name any layer */
+	int lock_fd;     /* of the layers, shared, while they are repaired */
 };
 
 /* One clone. */

@@ -67,7 +67,8 @@ struct check_target {
 	uint64_t size_bytes; /* as the manifest says; 0: not known */
 	bool layer;
 	/* A new, whole and durable log is in dirfd: let it take the place of the old
-	 * one, and take that out of the store. NULL: damage cannot be repaired. */
+	 * one, and take that out of the store. One that fails before a manifest may name
+	 * the new log removes it. NULL: damage cannot be repaired. */
 	int (*adopt)(void *ctx, const struct id *new_log, struct err *err);
 	void *ctx;
 };

@@ -35,7 +35,7 @@ static void file_name(const struct id *id, const char *suffix, char name[static 
 
 /* A sweep can wait for the next one; who holds the lock shared for long is a
  * daemon that does not know which manifest of a clone counts. */
-static int lock_alone(int fd)
+int layers_lock_alone(int fd)
 {
 	const struct timespec pause = {.tv_nsec = 10 * 1000000};
 	int64_t until = clock_now_ms() + SWEEP_WAIT_MS;
@@ -57,11 +57,16 @@ int layers_lock(const struct store *store, bool exclusive)
 
 	if (fd < 0)
 		return fd;
-	rc = exclusive ? lock_alone(fd) : io_lock_wait(fd, false, 0, 1);
+	rc = exclusive ? layers_lock_alone(fd) : io_lock_wait(fd, false, 0, 1);
 	if (rc == 0)
 		return fd;
 	io->close(io, fd);
 	return rc;
+}
+
+void layers_lock_share(int lock_fd)
+{
+	io_lock(lock_fd, false, 0, 1); /* giving up a part always works */
 }
 
 void layers_unlock(const struct store *store, int lock_fd)

@@ -28,6 +28,10 @@
 /* Take the layers' lock, waiting for it: shared as long as it takes, exclusive for
  * a moment (-EBUSY). A descriptor, to be closed by layers_unlock(), or -errno. */
 int layers_lock(const struct store *store, bool exclusive);
+/* From shared to exclusive, and back. Waiting and -EBUSY as above, and then it is
+ * shared as before. */
+int layers_lock_alone(int lock_fd);
+void layers_lock_share(int lock_fd);
 void layers_unlock(const struct store *store, int lock_fd); /* < 0 allowed */
 
 /* Link the files of the log id, in the clone's directory fd, into layers/. Not

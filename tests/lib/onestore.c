@@ -15,6 +15,7 @@
 
 #include <cmocka.h>
 
+#include "fs/store/freeze.h"
 #include "tests/lib/onestore.h"
 #include "tests/lib/rng.h"
 #include "tests/lib/scratch.h"
@@ -232,6 +233,39 @@ void onestore_make_busy(enum ending ending)
 		delta = onestore_delta();
 	}
 	end_store(delta, ending);
+}
+
+static void mark_layer(const char *name)
+{
+	const struct delta_options options = {.layer = true};
+	int dirfd = open(onestore_path("store/layers"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct delta *layer;
+
+	assert_int_equal(delta_open(dirfd, name, &options, &layer, NULL), 0);
+	delta_abandon(layer);
+	close(dirfd);
+}
+
+struct id onestore_freeze(void)
+{
+	struct store *store = onestore_open();
+	struct store_change *change;
+	struct manifest *now, *next;
+	char name[ID_TEXT];
+	struct id id;
+
+	assert_int_equal(store_manifest_read(store, "web", &now, NULL), 0);
+	id = now->disks[0].log;
+	assert_int_equal(freeze_plan(now, &now->disks[0].size_bytes, NULL, &next, NULL), 0);
+	assert_int_equal(store_change_begin(store, now, next, &change, NULL), 0);
+	assert_int_equal(store_change_commit(change, NULL), 0);
+	store_change_end(change);
+	manifest_free(now);
+	manifest_free(next);
+	store_close(store);
+	id_format(&id, name);
+	mark_layer(name);
+	return id;
 }
 
 void onestore_restore(void)

@@ -58,6 +58,9 @@ void onestore_make_busy(enum ending ending);
 /* As it was made. */
 void onestore_restore(void);
 
+/* The disk's log becomes its newest layer, as a snapshot does it, and has that id. */
+struct id onestore_freeze(void);
+
 struct delta *onestore_delta(void);
 void onestore_write(struct delta *delta, uint32_t count);
 
