@@ -14,8 +14,9 @@
 #include "fs/util/io.h"
 #include "fs/util/text.h"
 
-#define SYSTEM_STORE "/var/lib/lazyclone/store"
+#define SYSTEM_PLACE "/var/lib/lazyclone"
 #define USUAL_STORE_NAME "store"
+#define STORES_NAME "stores"
 #define USUAL_MOUNT_NAME "mnt"
 #define MOUNT_SUFFIX "-mnt"
 #define MOUNTPOINT_FILE "mountpoint"
@@ -53,7 +54,7 @@ static int absolute(const char *path, char **ret_path, struct err *err)
 }
 
 /* XDG: a relative value is to be ignored. */
-static int user_store(char **ret_path, struct err *err)
+static int user_place(const char *what, const char *name, char **ret_path, struct err *err)
 {
 	const char *data = getenv("XDG_DATA_HOME");
 	const char *home = getenv("HOME");
@@ -61,13 +62,13 @@ static int user_store(char **ret_path, struct err *err)
 	int n;
 
 	if (data && data[0] == '/')
-		n = snprintf(path, sizeof(path), "%s/lazyclone/store", data);
+		n = snprintf(path, sizeof(path), "%s/lazyclone/%s", data, name);
 	else if (home && home[0] == '/')
-		n = snprintf(path, sizeof(path), "%s/.local/share/lazyclone/store", home);
+		n = snprintf(path, sizeof(path), "%s/.local/share/lazyclone/%s", home, name);
 	else
-		return err_set(err, -ENOENT, "cannot find a store: HOME is not set");
+		return err_set(err, -ENOENT, "cannot find %s: HOME is not set", what);
 	if (n >= (int)sizeof(path))
-		return err_sys(err, -ENAMETOOLONG, "cannot find a store");
+		return err_sys(err, -ENAMETOOLONG, "cannot find %s", what);
 	return absolute(path, ret_path, err);
 }
 
@@ -80,8 +81,19 @@ int paths_store(const char *option, char **ret_path, struct err *err)
 	if (environment && environment[0])
 		return absolute(environment, ret_path, err);
 	if (geteuid() == 0)
-		return absolute(SYSTEM_STORE, ret_path, err);
-	return user_store(ret_path, err);
+		return absolute(SYSTEM_PLACE "/" USUAL_STORE_NAME, ret_path, err);
+	return user_place("a store", USUAL_STORE_NAME, ret_path, err);
+}
+
+int paths_stores(char **ret_path, struct err *err)
+{
+	const char *environment = getenv("LAZYCLONE_STORES");
+
+	if (environment && environment[0])
+		return absolute(environment, ret_path, err);
+	if (geteuid() == 0)
+		return absolute(SYSTEM_PLACE "/" STORES_NAME, ret_path, err);
+	return user_place("the register of stores", STORES_NAME, ret_path, err);
 }
 
 static int usual_mountpoint(const char *store_path, char **ret_path, struct err *err)

@@ -16,6 +16,11 @@
 /* option: --store's value or NULL. Absolute; caller frees. */
 int paths_store(const char *option, char **ret_path, struct err *err);
 
+/* The directory that lists the stores of this host, for this user: stores.h.
+ * /var/lib/lazyclone/stores, or "stores" beside the usual store of a user;
+ * LAZYCLONE_STORES names another one. Absolute; caller frees. */
+int paths_stores(char **ret_path, struct err *err);
+
 /* Of a store by its path. Caller frees. */
 int paths_mountpoint(const char *store_path, char **ret_path, struct err *err);
 int paths_remember_mountpoint(const char *store_path, const char *mountpoint, struct err *err);

@@ -91,42 +91,6 @@ static int content_kind(const struct io_gate *io, int dirfd)
 	return rc == -EUCLEAN && has_label(dirfd) ? 1 : rc;
 }
 
-/* "/a/b//" gives "/a", "b" gives ".". NULL without memory. */
-static char *parent_of(const char *path)
-{
-	size_t len = strlen(path);
-
-	while (len > 0 && path[len - 1] == '/')
-		len--;
-	while (len > 0 && path[len - 1] != '/')
-		len--;
-	if (len == 0)
-		return strdup(path[0] == '/' ? "/" : ".");
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	return strndup(path, len);
-}
-
-/* mkdir -p, each new name durable in its parent. The parents are for all to
- * pass (the mount point lies there too), the store is its owner's alone. */
-static int make_directories(const struct io_gate *io, const char *path, mode_t mode)
-{
-	AUTO_FREE char *parent = NULL;
-	int rc = io->mkdirat(io, AT_FDCWD, path, mode);
-
-	if (rc == -EEXIST)
-		return 0;
-	parent = parent_of(path);
-	if (!parent)
-		return -ENOMEM;
-	if (rc == -ENOENT && path[0]) {
-		rc = make_directories(io, parent, 0755);
-		if (rc == 0)
-			rc = io->mkdirat(io, AT_FDCWD, path, mode);
-	}
-	return rc < 0 ? rc : io_fsync_dir(io, AT_FDCWD, parent);
-}
-
 static int make_empty(const struct io_gate *io, int dirfd, const char *name)
 {
 	int fd = io->openat(io, dirfd, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
@@ -210,7 +174,7 @@ int store_create(const struct io_gate *io, const char *path, struct err *err)
 {
 	int dirfd;
 	int kind;
-	int rc = make_directories(io, path, 0700);
+	int rc = io_make_dirs(io, path, 0700);
 
 	if (rc < 0)
 		return err_sys(err, rc, "store %s: cannot make the directory", path);

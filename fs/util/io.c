@@ -201,6 +201,40 @@ int io_fsync_dir(const struct io_gate *io, int dirfd, const char *name)
 	return rc;
 }
 
+/* "/a/b//" gives "/a", "b" gives ".". NULL without memory. */
+static char *parent_of(const char *path)
+{
+	size_t len = strlen(path);
+
+	while (len > 0 && path[len - 1] == '/')
+		len--;
+	while (len > 0 && path[len - 1] != '/')
+		len--;
+	if (len == 0)
+		return strdup(path[0] == '/' ? "/" : ".");
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	return strndup(path, len);
+}
+
+int io_make_dirs(const struct io_gate *io, const char *path, mode_t mode)
+{
+	AUTO_FREE char *parent = NULL;
+	int rc = io->mkdirat(io, AT_FDCWD, path, mode);
+
+	if (rc == -EEXIST)
+		return 0;
+	parent = parent_of(path);
+	if (!parent)
+		return -ENOMEM;
+	if (rc == -ENOENT && path[0]) {
+		rc = io_make_dirs(io, parent, IO_PARENT_MODE);
+		if (rc == 0)
+			rc = io->mkdirat(io, AT_FDCWD, path, mode);
+	}
+	return rc < 0 ? rc : io_fsync_dir(io, AT_FDCWD, parent);
+}
+
 int io_write_file(const struct io_gate *io, int dirfd, const char *name, const void *data,
 	size_t len, mode_t mode)
 {

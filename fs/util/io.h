@@ -63,6 +63,11 @@ int io_write_file(const struct io_gate *io, int dirfd, const char *name, const v
 /* Open dir/name relative to dirfd and fsync it; "." for dirfd itself. */
 int io_fsync_dir(const struct io_gate *io, int dirfd, const char *name);
 
+/* mkdir -p, each new name durable in its parent. The parents that are missing
+ * are for all to pass, whoever may enter the last one. 0 if it was there. */
+#define IO_PARENT_MODE 0755
+int io_make_dirs(const struct io_gate *io, const char *path, mode_t mode);
+
 /* Publish a small file: NAME.tmp, write, fdatasync, rename over NAME, fsync
  * of the directory. Either the old or the new content is there after a
  * crash, the new one durably once this returned 0. */
