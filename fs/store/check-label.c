@@ -61,14 +61,14 @@ static struct id id_of(const char *text, size_t len)
 	return id;
 }
 
-/* A label that somebody newer made is whole, and none of our business. */
-static bool is_newer(const char *text, size_t len)
+/* Whole, but not what this version knows. */
+static bool is_sealed(const char *text, size_t len)
 {
-	json_t *object = json_loadb(text, len, 0, NULL);
-	bool newer = json_integer_value(json_object_get(object, "version")) > 1;
+	json_t *object = NULL;
+	bool sealed = sealed_parse(text, len, LABEL_FORMAT, &object, NULL) == 0;
 
 	json_decref(object);
-	return newer;
+	return sealed;
 }
 
 static int look_at_label(struct check *check, struct labelling *l, struct err *err)
@@ -77,7 +77,6 @@ static int look_at_label(struct check *check, struct labelling *l, struct err *e
 	struct label label;
 	struct err why = {0};
 	size_t len = 0;
-	json_t *object;
 	int rc = io_slurp(l->io, l->dirfd, LABEL_FILE, LABEL_BYTES_MAX, &text, &len);
 
 	if (rc == -ENOENT)
@@ -88,8 +87,7 @@ static int look_at_label(struct check *check, struct labelling *l, struct err *e
 		return err_sys(err, rc, "cannot read %s", LABEL_FILE);
 	if (rc == 0 && label_parse(text, len, &label, &why) == 0)
 		return 0;
-	if (rc == 0 && (is_newer(text, len) ||
-			       sealed_parse(text, len, LABEL_FORMAT, &object, NULL) == 0))
+	if (rc == 0 && (sealed_is_newer(text, len) || is_sealed(text, len)))
 		return err_set(err, -EOPNOTSUPP, "%s: %s", LABEL_FILE, why.message);
 	l->id = id_of(text ? text : "", len);
 	return check_report(check, PROBLEM_LABEL, "", why.message, fix_label, l) ? 0 : -EUCLEAN;

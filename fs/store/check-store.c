@@ -11,6 +11,7 @@
 #include "fs/store/check-store.h"
 #include "fs/store/layers.h"
 #include "fs/store/lostfound.h"
+#include "fs/store/sealed.h"
 #include "fs/store/strays.h"
 #include "fs/util/cleanup.h"
 
@@ -166,9 +167,22 @@ static void report_manifest(struct checking_store *s, const char *name, const ch
 		s->unreadable = true;
 }
 
+/* A newer lazyclone's is whole, and none of our business. */
+static bool is_newer(const struct checking_store *s, const char *name)
+{
+	char path[STORE_NAME_MAX + sizeof("/" DIRECTORY_MANIFEST)];
+	AUTO_FREE char *text = NULL;
+	size_t len;
+
+	snprintf(path, sizeof(path), "%s/" DIRECTORY_MANIFEST, name);
+	return io_slurp(s->io, s->store->clones_fd, path, STORE_MANIFEST_MAX, &text, &len) == 0 &&
+	       sealed_is_newer(text, len);
+}
+
 static int read_manifest(struct checking_store *s, const char *name)
 {
 	struct err why = {0};
+	bool damaged;
 	int rc = store_manifest_read(s->store, name, &s->manifests[s->n_manifests], &why);
 
 	if (rc == 0) {
@@ -177,12 +191,13 @@ static int read_manifest(struct checking_store *s, const char *name)
 	}
 	if (rc == -ENOMEM)
 		return rc;
-	if (rc == -EUCLEAN && is_wanted(s, name)) {
+	damaged = rc == -EUCLEAN && !is_newer(s, name);
+	if (damaged && is_wanted(s, name)) {
 		s->damaged[s->n_damaged++] = name;
 		return 0;
 	}
 	s->unreadable = true;
-	if (rc != -EUCLEAN)
+	if (!damaged)
 		check_report(s->check, PROBLEM_READ, "", why.message, NULL, NULL);
 	return 0;
 }

@@ -81,6 +81,15 @@ int sealed_parse(const char *text, size_t len, const char *format, json_t **ret_
 	return 0;
 }
 
+bool sealed_is_newer(const char *text, size_t len)
+{
+	json_t *object = json_loadb(text, len, 0, NULL);
+	bool newer = json_integer_value(json_object_get(object, "version")) > SEALED_VERSION;
+
+	json_decref(object);
+	return newer;
+}
+
 /* Without memory json_dumps() may leave a part out and not say so: of the text,
  * or of what the checksum was made of. */
 static bool reads_back(const char *text, json_t *object)

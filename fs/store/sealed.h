@@ -15,6 +15,7 @@
 #define FS_STORE_SEALED_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "fs/util/err.h"
@@ -27,5 +28,8 @@ int sealed_format(json_t *object, const char *format, char **ret_text, size_t *r
  * newer version, a wrong checksum. The caller json_decref()s *ret_object. */
 int sealed_parse(const char *text, size_t len, const char *format, json_t **ret_object,
 	struct err *err);
+
+/* Was it made by a newer lazyclone, as far as one can tell? Then it is no damage. */
+bool sealed_is_newer(const char *text, size_t len);
 
 #endif
