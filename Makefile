@@ -184,6 +184,9 @@ NOMEM_LDFLAGS := $(foreach f,malloc calloc realloc reallocarray posix_memalign s
 $(O)/tests/crash/faults $(O)/tiny/tests/crash/faults $(O)/tests/crash/store-faults: \
 	override LDFLAGS += $(NOMEM_LDFLAGS)
 
+# A count that no damage of files makes wrong.
+$(O)/tests/unit/fs/store/test-problems: override LDFLAGS += -Wl,--wrap=index_slot_live
+
 # Programs of tests/crash and tests/real named tiny-*.c get a store whose segments are
 # so small that a few writes fill, empty and reuse them (SLOT_TINY in
 # fs/store/slot.h); some run with both.

@@ -342,6 +342,7 @@ static int count_live(struct delta *view, uint64_t **ret_live)
 	return 0;
 }
 
+/* 1: they are counted wrong, and that was said. */
 static int check_account(struct checking *c, struct delta *view)
 {
 	AUTO_FREE uint64_t *live = NULL;
@@ -356,7 +357,7 @@ static int check_account(struct checking *c, struct delta *view)
 		snprintf(detail, sizeof(detail),
 			"slot %" PRIu32 ": %" PRIu64 ", not %" PRIu64, slot, live[slot], counted);
 		report(c, PROBLEM_ACCOUNT, detail, NULL);
-		break;
+		return 1;
 	}
 	return rc;
 }
@@ -397,7 +398,7 @@ static int compare_views(struct checking *c, struct delta *whole, struct delta *
 		snprintf(detail, sizeof(detail), "block %" PRIu64, differs);
 		report(c, PROBLEM_CHECKPOINT_WRONG, detail, fix_checkpoint);
 	}
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
 /* The log opens; quick is what it says with its checkpoint. Now without. Frees quick. */

@@ -276,42 +276,40 @@ void onestore_restore(void)
 
 /* ---- checking ---- */
 
-struct answering {
-	enum answer answer;
-	unsigned int left;
-};
-
 static bool answer(void *ctx, const struct check_problem *problem, bool may_repair)
 {
-	struct answering *a = ctx;
+	const enum answer *how = ctx;
 
 	onestore.asked[problem->kind->code]++;
-	a->left++;
-	return a->answer == YES || (a->answer == PREEN && problem->kind->safe);
+	if (onestore.refused >> problem->kind->code & 1)
+		return false;
+	return *how == YES || (*how == PREEN && problem->kind->safe);
 }
 
 static void repaired(void *ctx, const struct check_problem *problem, int rc, const struct err *err)
 {
-	struct answering *a = ctx;
-
 	if (rc < 0)
 		print_message("not repaired: %s: %s: %s: %s\n", problem->where,
 			problem->kind->what, problem->detail, err->message);
 	assert_int_equal(rc, 0);
-	a->left--;
 	onestore.cut = onestore.cut || problem->kind->code == PROBLEM_LOG_CUT;
 }
 
-/* Returns how many problems are left. */
+static unsigned int left_of(const struct check *check)
+{
+	return (unsigned int)(check->leftovers + check->damages + check->unknowns -
+			      check->n_repaired);
+}
+
 unsigned int onestore_check(enum answer how, bool full)
 {
-	struct answering answering = {.answer = how};
 	struct check check = {
 		.repair = how != NO,
 		.full = full,
 		.ask = answer,
 		.repaired = repaired,
-		.ctx = &answering,
+		.clone = onestore.clone,
+		.ctx = &how,
 	};
 	struct err err = {0};
 	struct store *store;
@@ -321,7 +319,7 @@ unsigned int onestore_check(enum answer how, bool full)
 	onestore.cut = false;
 	rc = check_label(&check, &io_kernel, onestore_path("store"), &err);
 	if (rc == -EUCLEAN)
-		return answering.left;
+		return left_of(&check);
 	assert_int_equal(rc, 0);
 	store = onestore_open();
 	rc = check_store(&check, &io_kernel, store, NULL, 0, &err);
@@ -329,7 +327,7 @@ unsigned int onestore_check(enum answer how, bool full)
 	if (rc < 0)
 		print_message("%s\n", err.message);
 	assert_int_equal(rc, 0);
-	return answering.left;
+	return left_of(&check);
 }
 
 /* Each block by itself, so that one that fails hides no other. */

@@ -30,6 +30,9 @@ struct onestore {
 	unsigned int n_ops;
 	uint32_t last[ONESTORE_BLOCKS]; /* versions at the end */
 	uint64_t asked[64];    /* by problem code, in the last check */
+	uint64_t refused;      /* problems whose answer is no, a bit each; set by the test */
+	/* Called for each clone that is checked; set by the test. */
+	void (*clone)(void *ctx, struct check *check, const struct manifest *m);
 	/* of the last repair: */
 	bool cut;              /* the log was cut */
 	uint64_t found_codes;  /* the problems that were there, a bit each */

@@ -103,46 +103,6 @@ static void newer_label_and_other_directories_are_left(void **state)
 	scratch_run(NULL, "rmdir %s/other", onestore.top);
 }
 
-static void two_clones_with_one_node(void **state)
-{
-	struct store *store;
-	struct manifest *a, *b;
-
-	onestore_make(CLEAN, false);
-	store = onestore_open();
-	onestore_make_clone(store, "db");
-	assert_int_equal(store_manifest_read(store, "web", &a, NULL), 0);
-	assert_int_equal(store_manifest_read(store, "db", &b, NULL), 0);
-	b->node = a->node;
-	assert_int_equal(store_manifest_write(store, b, NULL), 0);
-	manifest_free(a);
-	manifest_free(b);
-	store_close(store);
-	assert_int_equal(onestore_check(NO, false), 1);
-	assert_int_equal(onestore_check(PREEN, false), 0);
-	assert_int_equal(onestore.asked[PROBLEM_NODE], 1);
-	assert_int_equal(onestore_check(NO, true), 0);
-}
-
-static void smaller_than_its_manifest(void **state)
-{
-	struct store *store;
-	struct manifest *m;
-
-	onestore_make(CLEAN, false);
-	store = onestore_open();
-	assert_int_equal(store_manifest_read(store, "web", &m, NULL), 0);
-	m->disks[0].size_bytes += DELTA_BLOCK_BYTES;
-	assert_int_equal(store_manifest_write(store, m, NULL), 0);
-	manifest_free(m);
-	store_close(store);
-	assert_int_equal(onestore_check(NO, false), 1);
-	assert_int_equal(onestore_check(YES, false), 0);
-	assert_int_equal(onestore.asked[PROBLEM_SIZE], 1);
-	assert_int_equal(onestore_check(NO, true), 0);
-	onestore_expect(false);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -151,8 +111,6 @@ int main(void)
 		cmocka_unit_test(damaged_manifest_moves_its_clone),
 		cmocka_unit_test(damaged_label_is_written_again),
 		cmocka_unit_test(newer_label_and_other_directories_are_left),
-		cmocka_unit_test(two_clones_with_one_node),
-		cmocka_unit_test(smaller_than_its_manifest),
 	};
 
 	return cmocka_run_group_tests(tests, onestore_setup, onestore_teardown);

@@ -14,9 +14,7 @@
 #include <cmocka.h>
 
 #include "fs/store/format.h"
-#include "fs/store/handle.h"
 #include "fs/store/slot.h"
-#include "fs/util/hash.h"
 #include "tests/lib/onestore.h"
 #include "tests/lib/rng.h"
 #include "tests/lib/scratch.h"
@@ -47,22 +45,6 @@ static void clean_store_is_clean(void **state)
 		assert_int_equal(onestore_check(NO, false), 0);
 		onestore_expect(false);
 	}
-}
-
-static void looking_changes_nothing(void **state)
-{
-	char *before, *after;
-
-	onestore_make(KILLED, false);
-	onestore_flip("log", FORMAT_PAGE + 20, 1);
-	assert_int_equal(scratch_run(&before, "cd %s/store && find . -type f | sort | xargs md5sum",
-				 onestore.top), 0);
-	assert_true(onestore_check(NO, true) > 0);
-	assert_int_equal(scratch_run(&after, "cd %s/store && find . -type f | sort | xargs md5sum",
-				 onestore.top), 0);
-	assert_string_equal(before, after);
-	free(before);
-	free(after);
 }
 
 /* Opening one would wait for somebody who writes to it. */
@@ -245,40 +227,6 @@ static void one_payload_is_one_block(void **state)
 	assert_int_equal(onestore_bad_blocks(), 0);
 }
 
-/* A copy of a block's version that says to be older than one before it. */
-static void append_old_copy(struct delta *delta, uint64_t block)
-{
-	static uint8_t head[RECORD_HEAD_MAX], body[FORMAT_BLOCK_SUM + DELTA_BLOCK_BYTES];
-	struct index_place place;
-	struct move move = {.block = block, .count = 1, .lsn = 1};
-	struct log_request request = {
-		.type = FORMAT_MOVED, .count = 1, .moves = &move, .head = head, .body = body};
-	uint64_t run;
-
-	assert_int_equal(index_get(&delta->log.index, block, 1, &run, &place), DELTA_DATA);
-	assert_true(pread(delta->log.log_fd, body, FORMAT_BLOCK_SUM + place.len,
-			    (off_t)place.pos) > 0);
-	move.pos = place.pos;
-	move.len = place.len;
-	move.hash = hash64(body + FORMAT_BLOCK_SUM, place.len, 0);
-	assert_int_equal(log_append(&delta->log, &request), 0);
-}
-
-static void older_version_that_counts_is_found(void **state)
-{
-	struct delta *delta;
-	uint8_t block[DELTA_BLOCK_BYTES];
-
-	onestore_make(CLEAN, false);
-	delta = onestore_delta();
-	memset(block, 'a', sizeof(block));
-	assert_int_equal(delta_write(delta, block, 1, 5), 0);
-	append_old_copy(delta, 5);
-	assert_int_equal(delta_close(delta), 0);
-	assert_int_equal(onestore_check(NO, true), 1);
-	assert_int_equal(onestore.asked[PROBLEM_ORDER], 1);
-}
-
 static void damaged_log_goes_to_lost_found(void **state)
 {
 	onestore_make(CLEAN, false);
@@ -293,7 +241,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(clean_store_is_clean),
-		cmocka_unit_test(looking_changes_nothing),
 		cmocka_unit_test(fifos_are_not_waited_for),
 		cmocka_unit_test(super_fields),
 		cmocka_unit_test(both_supers),
@@ -304,7 +251,6 @@ int main(void)
 		cmocka_unit_test(short_files),
 		cmocka_unit_test(missing_files),
 		cmocka_unit_test(one_payload_is_one_block),
-		cmocka_unit_test(older_version_that_counts_is_found),
 		cmocka_unit_test(damaged_log_goes_to_lost_found),
 	};
 
