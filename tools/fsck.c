@@ -57,7 +57,6 @@ struct fsck {
 	struct progress progress;
 	bool bar;        /* progress is under way */
 	char what[512];  /* it is about */
-	unsigned int left; /* problems that were not repaired */
 };
 
 static volatile sig_atomic_t cancelled;
@@ -77,23 +76,16 @@ static void end_bar(struct fsck *fsck)
 	fsck->bar = false;
 }
 
-/* Names and messages come from files. */
-static void print_plain(const char *text)
-{
-	for (; *text; text++)
-		putchar((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text);
-}
-
 static void print_problem(const struct check_problem *problem)
 {
 	if (problem->where[0]) {
-		print_plain(problem->where);
+		tool_print_plain(problem->where);
 		fputs(": ", stdout);
 	}
 	fputs(problem->kind->what, stdout);
 	if (problem->detail[0]) {
 		fputs(": ", stdout);
-		print_plain(problem->detail);
+		tool_print_plain(problem->detail);
 	}
 	printf(" [%d]\n", (int)problem->kind->code);
 }
@@ -123,7 +115,6 @@ static bool ask(void *ctx, const struct check_problem *problem, bool may_repair)
 
 	end_bar(fsck);
 	print_problem(problem);
-	fsck->left++;
 	if (!problem->kind->question || (!may_repair && !args->no))
 		return false;
 	printf("  %s", problem->kind->question);
@@ -141,12 +132,11 @@ static void repaired(void *ctx, const struct check_problem *problem, int rc, con
 
 	end_bar(fsck);
 	if (rc == 0) {
-		fsck->left--;
 		printf("  %s\n", problem->kind->done);
 		return;
 	}
 	fputs("  not repaired: ", stdout);
-	print_plain(err->message);
+	tool_print_plain(err->message);
 	putchar('\n');
 }
 
@@ -154,10 +144,10 @@ static void note(void *ctx, const char *where, const char *text)
 {
 	end_bar(ctx);
 	if (where[0]) {
-		print_plain(where);
+		tool_print_plain(where);
 		fputs(": ", stdout);
 	}
-	print_plain(text);
+	tool_print_plain(text);
 	putchar('\n');
 }
 
@@ -185,7 +175,7 @@ static void look_at_clone(void *ctx, struct check *check, const struct manifest 
 	if (fsck->args.verbose) {
 		end_bar(fsck);
 		fputs("clone ", stdout);
-		print_plain(m->name);
+		tool_print_plain(m->name);
 		printf(": %" PRIu32 " disks\n", m->n_disks);
 	}
 	for (uint32_t i = 0; i < m->n_disks; i++) {
@@ -225,11 +215,16 @@ static void print_count(uint64_t n, const char *what, const char *after)
 	printf("%" PRIu64 " %s%s%s", n, what, n == 1 ? "" : "s", after);
 }
 
+static uint64_t problems_of(const struct check *check)
+{
+	return check->leftovers + check->damages + check->unknowns;
+}
+
 static void print_sum(const struct fsck *fsck, const struct check *check, const char *path)
 {
-	uint64_t problems = check->leftovers + check->damages + check->unknowns;
+	uint64_t problems = problems_of(check);
 
-	print_plain(path);
+	tool_print_plain(path);
 	fputs(": ", stdout);
 	print_count(check->clones, "clone", ", ");
 	print_count(check->deltas, "disk", ", ");
@@ -245,15 +240,15 @@ static void print_sum(const struct fsck *fsck, const struct check *check, const 
 		print_count(problems, "problem", ", ");
 		printf("%" PRIu64 " repaired\n", check->n_repaired);
 	}
-	if (fsck->left > 0 && fsck->args.preen)
+	if (problems > check->n_repaired && fsck->args.preen)
 		puts("there are questions: run lazyclone-fsck without -p");
 }
 
-static unsigned int exit_bits(const struct fsck *fsck, const struct check *check, int rc)
+static unsigned int exit_bits(const struct check *check, int rc)
 {
 	unsigned int bits = check->n_repaired > 0 ? FSCK_CORRECTED : FSCK_CLEAN;
 
-	if (fsck->left > 0)
+	if (problems_of(check) > check->n_repaired)
 		bits |= FSCK_LEFT;
 	if (check->unknowns > 0)
 		bits |= FSCK_FAILED;
@@ -303,7 +298,7 @@ static unsigned int run(struct fsck *fsck, char **words, int n_words, struct err
 		tool_print_error(&tool, err);
 	if (rc == 0)
 		print_sum(fsck, &check, words[0]);
-	return exit_bits(fsck, &check, rc);
+	return exit_bits(&check, rc);
 }
 
 static int check_args(const struct fsck_args *args, struct err *err)

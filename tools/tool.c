@@ -57,11 +57,21 @@ int tool_finish(struct err *err)
 	return err_sys(err, errno ? -errno : -EIO, "writing the result");
 }
 
+static char plain(char c)
+{
+	return iscntrl((unsigned char)c) ? '?' : c;
+}
+
 static void blank_controls(char *text)
 {
 	for (; *text; text++)
-		if (iscntrl((unsigned char)*text))
-			*text = '?';
+		*text = plain(*text);
+}
+
+void tool_print_plain(const char *text)
+{
+	for (; *text; text++)
+		putchar(plain(*text));
 }
 
 void tool_print_error(const struct tool *tool, const struct err *err)

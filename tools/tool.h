@@ -34,6 +34,7 @@ int tool_parse(const struct tool *tool, void *args, int argc, char **argv, int *
 int tool_finish(struct err *err);
 
 /* Text that comes from files, for a terminal: control characters become '?'. */
+void tool_print_plain(const char *text); /* on stdout */
 void tool_print_error(const struct tool *tool, const struct err *err);
 
 /* ---- tables on stdout ---- */

@@ -156,6 +156,13 @@ flip() {
 	[[ $output == *"Mark them as lost"*"(y/n)"* ]]
 	run_with 1 script -qec "'$BUILD_BIN/lazyclone-fsck' -f '$STORE'" /dev/null <<< y
 	run_with 0 fsck -n -f "$STORE"
+	# No to the first way out, yes to the other: nothing is left.
+	log=$STORE/clones/web/$(log_file vda).log
+	rm -f "${log%.log}.ckpt"
+	flip "$log" 4116
+	run_with 1 script -qec "'$BUILD_BIN/lazyclone-fsck' '$STORE'" /dev/null <<< $'n\ny'
+	[[ $output == *"Go back"*"marked as lost"* ]]
+	run_with 0 fsck -n -f "$STORE"
 }
 
 @test "a damaged layer is repaired under the clones that stand on it" {
