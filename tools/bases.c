@@ -14,12 +14,24 @@ struct known_base {
 	char *problem; /* NULL: none */
 };
 
+static int identify(const struct store_disk *disk, char **ret_identity, struct err *err)
+{
+	struct base_source *source;
+	uint64_t size;
+	int rc = base_identity_source(disk->base_path, disk->base_identity, &source, err);
+
+	if (rc < 0)
+		return rc;
+	rc = base_identify(source, ret_identity, &size, err);
+	base_source_free(source);
+	return rc;
+}
+
 static char *look(const struct store_disk *disk)
 {
 	AUTO_FREE char *now = NULL;
 	struct err err = {0};
-	uint64_t size;
-	int rc = base_identify(disk->base_path, &now, &size, &err);
+	int rc = identify(disk, &now, &err);
 
 	if (rc < 0)
 		return strdup(err.message);

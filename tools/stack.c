@@ -173,7 +173,7 @@ static int put_together(struct stacking *s)
 	if (rc == 0)
 		rc = open_top(s, &delta);
 	if (rc == 0 && s->disk->base_path)
-		rc = base_hold(s->disk->base_path, s->disk->base_identity, &base, s->err);
+		rc = base_hold_known(s->disk->base_path, s->disk->base_identity, &base, s->err);
 	if (rc == 0) {
 		rc = disk_open(delta, s->layers, s->n_layers, base, s->disk->base_limit_bytes,
 			&s->view->disk);

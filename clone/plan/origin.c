@@ -280,23 +280,43 @@ static int check_size(const struct origin_disk *disk, struct err *err)
 	return err_set(err, -EOPNOTSUPP, "disk %s: its image %s is empty", disk->target, disk->path);
 }
 
-static int hold_disk(struct origin *origin, struct origin_disk *disk, struct ctl *ctl,
+/* What the disk's base consists of: its image, as a raw one. */
+static int source_of(const struct origin_disk *disk, struct base_source **ret_source,
 	struct err *err)
 {
-	AUTO_FREE char *identity = NULL;
-	uint64_t size_bytes;
-	bool first = false;
-	int rc = ctl_hold(ctl, disk->path, disk->stacked ? disk->identity : NULL, &identity,
-		&size_bytes, &first, err);
+	int rc = base_source_raw(disk->path, ret_source);
+
+	return rc < 0 ? err_sys(err, rc, "disk %s", disk->target) : 0;
+}
+
+static int hold_new(struct origin_disk *disk, struct ctl *ctl, bool *ret_first, struct err *err)
+{
+	AUTO_FREE char *text = NULL;
+	struct base_source *source;
+	int rc = source_of(disk, &source, err);
 
 	if (rc < 0)
 		return rc;
-	origin->newly_held |= first;
-	if (disk->stacked)
-		return 0;
-	disk->identity = steal_ptr(&identity);
-	disk->size_bytes = disk->base_limit_bytes = size_bytes;
+	rc = base_source_format(source, &text);
+	base_source_free(source);
+	if (rc < 0)
+		return err_sys(err, rc, "disk %s: the name of its image", disk->target);
+	rc = ctl_hold(ctl, text, &disk->identity, &disk->size_bytes, ret_first, err);
+	if (rc < 0)
+		return rc;
+	disk->base_limit_bytes = disk->size_bytes;
 	return check_size(disk, err);
+}
+
+static int hold_disk(struct origin *origin, struct origin_disk *disk, struct ctl *ctl,
+	struct err *err)
+{
+	bool first = false;
+	int rc = disk->stacked ? ctl_hold_known(ctl, disk->path, disk->identity, &first, err)
+			       : hold_new(disk, ctl, &first, err);
+
+	origin->newly_held |= first;
+	return rc;
 }
 
 int origin_hold(struct origin *origin, struct ctl *ctl, const char *mountpoint, struct err *err)
@@ -312,8 +332,13 @@ int origin_hold(struct origin *origin, struct ctl *ctl, const char *mountpoint, 
 
 static int look_at_disk(struct origin_disk *disk, struct err *err)
 {
-	int rc = base_identify(disk->path, &disk->identity, &disk->size_bytes, err);
+	struct base_source *source;
+	int rc = source_of(disk, &source, err);
 
+	if (rc < 0)
+		return rc;
+	rc = base_identify(source, &disk->identity, &disk->size_bytes, err);
+	base_source_free(source);
 	disk->base_limit_bytes = disk->size_bytes;
 	return rc == 0 ? check_size(disk, err) : rc;
 }

@@ -47,10 +47,4 @@ int identity_compare(
 
 bool identity_same(const struct identity *a, const struct identity *b);
 
-/* One line of JSON. -ENOMEM. Caller frees. */
-int identity_format(const struct identity *identity, char **ret_text);
-
-/* -EUCLEAN: not an identity, or one of a newer lazyclone. */
-int identity_parse(const char *text, struct identity *ret_identity, struct err *err);
-
 #endif

@@ -111,11 +111,10 @@ int ctl_status(struct ctl *ctl, json_t **ret_status, struct err *err)
 	return ctl_call(ctl, json_pack("{s:s}", "verb", "status"), ret_status, err);
 }
 
-int ctl_hold(struct ctl *ctl, const char *path, const char *identity, char **ret_identity,
+int ctl_hold(struct ctl *ctl, const char *source, char **ret_identity,
 	uint64_t *ret_size_bytes, bool *ret_first, struct err *err)
 {
-	json_t *request = json_pack("{s:s, s:s, s:s?}", "verb", "hold", "path", path, "identity",
-		identity);
+	json_t *request = json_pack("{s:s, s:s}", "verb", "hold", "source", source);
 	json_t *reply = NULL;
 	json_int_t size;
 	const char *text;
@@ -133,6 +132,21 @@ int ctl_hold(struct ctl *ctl, const char *path, const char *identity, char **ret
 		return err_set(err, -EPROTO, "the daemon's answer to hold is not complete");
 	*ret_identity = copy;
 	*ret_size_bytes = (uint64_t)size;
+	return 0;
+}
+
+int ctl_hold_known(struct ctl *ctl, const char *path, const char *identity, bool *ret_first,
+	struct err *err)
+{
+	json_t *request = json_pack("{s:s, s:s, s:s}", "verb", "hold", "path", path, "identity",
+		identity);
+	json_t *reply = NULL;
+	int rc = ctl_call(ctl, request, &reply, err);
+
+	if (rc < 0)
+		return rc;
+	*ret_first = json_integer_value(json_object_get(reply, "holds")) == 1;
+	json_decref(reply);
 	return 0;
 }
 

@@ -16,8 +16,9 @@
  *
  * Verbs
  *	status            everything `lazyclone status` shows
- *	hold PATH [IDENTITY]   protect a base (fs/base) until this connection
- *	                  ends; from then on the manifests that name it hold it
+ *	hold SOURCE       protect a base (fs/base) until this connection ends; from
+ *	                  then on the manifests that name it hold it. Or: hold PATH
+ *	                  IDENTITY, as it was recorded
  *	attach CLONE      show a clone that was committed to the store
  *	detach CLONE [ID] hide it; EBUSY while a disk of it is open
  *	snapshot CLONE NAME    freeze all its disks at one instant, under a name; also
@@ -50,7 +51,7 @@
 #include "fs/util/id.h"
 
 #define CTL_LINE_MAX (96u << 20) /* status of 65536 clones, each a disk or two: 500 to 1200 bytes */
-#define CTL_REQUEST_MAX (64u << 10)
+#define CTL_REQUEST_MAX (128u << 10) /* hold: a path and an identity, each of its characters escaped */
 #define CTL_TIMEOUT_MS 60000
 #define CTL_PATH_MAX 108 /* sun_path */
 
@@ -86,10 +87,13 @@ int ctl_call(struct ctl *ctl, json_t *request, json_t **ret_reply, struct err *e
  *	    "size_bytes", "allocated_bytes", "holds": N}]} */
 int ctl_status(struct ctl *ctl, json_t **ret_status, struct err *err);
 
-/* identity NULL: as it is now. *ret_identity is the caller's to free.
+/* As the images are now, or as they were recorded. source: text that
+ * base_source_format() made. *ret_identity is the caller's to free.
  * *ret_first: nothing held it before, from now on it cannot be written. */
-int ctl_hold(struct ctl *ctl, const char *path, const char *identity, char **ret_identity,
+int ctl_hold(struct ctl *ctl, const char *source, char **ret_identity,
 	uint64_t *ret_size_bytes, bool *ret_first, struct err *err);
+int ctl_hold_known(struct ctl *ctl, const char *path, const char *identity, bool *ret_first,
+	struct err *err);
 int ctl_attach(struct ctl *ctl, const char *clone, struct err *err);
 int ctl_detach(struct ctl *ctl, const char *clone, const struct id *id, struct err *err);
 

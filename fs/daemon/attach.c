@@ -105,7 +105,7 @@ static int hold_base(struct attached_disk *disk, struct base **ret_base, struct 
 	base = disk->base ? base_ref(disk->base) : NULL;
 	pthread_mutex_unlock(&clone->lock);
 	if (!base)
-		rc = base_hold(from->base_path, from->base_identity, &base, err);
+		rc = base_hold_known(from->base_path, from->base_identity, &base, err);
 	if (rc < 0)
 		return rc;
 	pthread_mutex_lock(&clone->lock);

@@ -91,26 +91,70 @@ static int keep_hold(struct client *client, struct base *base, json_t *reply, st
 	return 0;
 }
 
+static int check_path(const char *path, struct err *err)
+{
+	return path && mountpoint_covers(path)
+		? err_set(err, -EOPNOTSUPP, "%s: it lies on a lazyclone mount", path) : 0;
+}
+
+/* Reads of a base that has a file on our mount would wait for themselves. */
+static int check_paths(const struct base_source *source, struct err *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < source->n_images; i++) {
+		rc = check_path(source->images[i].path, err);
+		if (rc == 0)
+			rc = check_path(source->images[i].data_path, err);
+	}
+	return rc;
+}
+
+/* What a request wants held; with an identity: as it was recorded. */
+static int hold_source(const json_t *request, struct base_source **ret_source,
+	const char **ret_path, const char **ret_identity, struct err *err)
+{
+	const char *text = text_of(request, "source", BASE_SOURCE_MAX);
+	const char *path = text_of(request, "path", STORE_PATH_MAX - 1);
+	const char *identity = text_of(request, "identity", BASE_IDENTITY_MAX);
+
+	*ret_path = path;
+	*ret_identity = text ? NULL : identity;
+	if (text)
+		return base_source_parse(text, ret_source, err);
+	if (!path || path[0] != '/')
+		return missing("hold", json_object_get(request, "path") ? "path" : "source", err);
+	if (!identity)
+		return missing("hold", "identity", err);
+	return base_identity_source(path, identity, ret_source, err);
+}
+
+static int hold_base(const json_t *request, struct base **ret_base, struct err *err)
+{
+	const char *path, *identity;
+	struct base_source *source;
+	int rc = hold_source(request, &source, &path, &identity, err);
+
+	if (rc < 0)
+		return rc;
+	rc = check_paths(source, err);
+	if (rc == 0)
+		rc = identity ? base_hold_known(path, identity, ret_base, err)
+			      : base_hold(source, ret_base, err);
+	base_source_free(source);
+	return rc;
+}
+
 static int hold(struct daemon *daemon, struct client *client, const json_t *request,
 	json_t *reply, struct err *err)
 {
-	const char *path = text_of(request, "path", STORE_PATH_MAX - 1);
-	const json_t *given = json_object_get(request, "identity");
-	const char *identity = text_of(request, "identity", BASE_IDENTITY_MAX);
 	struct base *base;
 	int rc;
 
-	if (!path || path[0] != '/')
-		return missing("hold", "path", err);
-	if (given && !json_is_null(given) && !identity)
-		return missing("hold", "identity", err);
 	if (client->n_holds == HOLDS_MAX)
 		return err_set(err, -EBUSY, "control connection: it holds %d bases already",
 			HOLDS_MAX);
-	/* Reads of such a base would wait for themselves. */
-	if (mountpoint_covers(path))
-		return err_set(err, -EOPNOTSUPP, "%s: it lies on a lazyclone mount", path);
-	rc = base_hold(path, identity, &base, err);
+	rc = hold_base(request, &base, err);
 	if (rc < 0)
 		return rc;
 	rc = keep_hold(client, base, reply, err);

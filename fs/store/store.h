@@ -53,9 +53,9 @@
 #define STORE_TARGET_MAX 32     /* vda, sdzz, disk0 ... */
 #define STORE_DISKS_MAX 256     /* disks of one clone */
 #define STORE_CLONES_MAX 65536  /* clones of one store */
-#define STORE_MANIFEST_MAX (8u << 20) /* bytes: 256 disks with bases, layers and snapshots */
+#define STORE_MANIFEST_MAX (24u << 20) /* bytes: 256 disks with bases, layers and snapshots */
 #define STORE_PATH_MAX 4096
-#define STORE_IDENTITY_MAX 4096 /* bytes of a base's identity (BASE_IDENTITY_MAX) */
+#define STORE_IDENTITY_MAX 32768 /* bytes of a base's identity (BASE_IDENTITY_MAX) */
 #define STORE_NODE_MAX ((UINT64_C(1) << 40) - 1)
 #define STORE_LAYERS_MAX 32     /* below one disk: each costs a look-up for what lies below it */
 #define STORE_SNAPSHOTS_MAX 256 /* of one clone */

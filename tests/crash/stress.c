@@ -32,6 +32,7 @@
 #include "fs/store/delta.h"
 #include "fs/util/id.h"
 #include "tests/lib/image.h"
+#include "tests/lib/rawbase.h"
 #include "tests/lib/rng.h"
 #include "tests/lib/sectors.h"
 #include "tests/lib/temp.h"
@@ -100,7 +101,7 @@ static int open_disks(void)
 		int rc = delta_open(t.dirfd, t.name[i], NULL, &t.delta[i], &err);
 
 		if (rc == 0)
-			rc = base_hold(t.base, NULL, &base, &err);
+			rc = rawbase_hold(t.base, NULL, &base, &err);
 		if (rc < 0)
 			return sectors_complain(&t.sectors, rc, "opening disk %u: %s", i,
 				err.message);

@@ -25,6 +25,7 @@
 #include "fs/util/id.h"
 #include "fs/util/round.h"
 #include "tests/lib/image.h"
+#include "tests/lib/rawbase.h"
 #include "tests/lib/rng.h"
 #include "tests/lib/temp.h"
 
@@ -181,7 +182,7 @@ static void open_disk(void)
 	struct err err;
 
 	if (delta_open(t.dirfd, t.name, NULL, &delta, &err) < 0 ||
-		base_hold(t.base_path, NULL, &base, &err) < 0) {
+		rawbase_hold(t.base_path, NULL, &base, &err) < 0) {
 		fprintf(stderr, "random: %s\n", err.message);
 		fail("open", err.code);
 	}

@@ -22,6 +22,19 @@
 #include "fs/store/store.h"
 #include "fs/util/cleanup.h"
 
+static int identify(const char *path, char **ret_identity, uint64_t *ret_size_bytes,
+	struct err *err)
+{
+	struct base_source *source;
+	int rc = base_source_raw(path, &source);
+
+	if (rc < 0)
+		return rc;
+	rc = base_identify(source, ret_identity, ret_size_bytes, err);
+	base_source_free(source);
+	return rc;
+}
+
 static int add_disk(struct manifest *m, char *word, unsigned int nth, struct err *err)
 {
 	char target[STORE_TARGET_MAX + 1];
@@ -42,7 +55,7 @@ static int add_disk(struct manifest *m, char *word, unsigned int nth, struct err
 	disk = manifest_add_disk(m, target);
 	if (!disk)
 		return err_sys(err, -ENOMEM, "disk");
-	rc = base_identify(path, &disk->base_identity, &size, err);
+	rc = identify(path, &disk->base_identity, &size, err);
 	if (rc < 0)
 		return rc;
 	disk->base_path = steal_ptr(&path);
@@ -151,7 +164,16 @@ static int hold(struct ctl *ctl, const char *image, struct err *err)
 	AUTO_FREE char *identity = NULL;
 	uint64_t size;
 	bool first;
-	int rc = ctl_hold(ctl, image, NULL, &identity, &size, &first, err);
+	struct base_source *source;
+	AUTO_FREE char *text = NULL;
+	int rc = base_source_raw(image, &source);
+
+	if (rc < 0)
+		return rc;
+	rc = base_source_format(source, &text);
+	base_source_free(source);
+	if (rc == 0)
+		rc = ctl_hold(ctl, text, &identity, &size, &first, err);
 
 	if (rc < 0)
 		return rc;

@@ -19,6 +19,7 @@
 #include "fs/base/base.h"
 #include "fs/base/origin.h"
 #include "fs/base/raw.h"
+#include "tests/lib/rawbase.h"
 #include "tests/lib/scratch.h"
 
 #define SIZE (2 * 1024 * 1024 + 512)
@@ -82,7 +83,7 @@ static struct base *hold(const char *path, const char *identity)
 	struct base *base = NULL;
 	struct err err = {0};
 
-	if (base_hold(path, identity, &base, &err) < 0)
+	if (rawbase_hold(path, identity, &base, &err) < 0)
 		fail_msg("%s", err.message);
 	return base;
 }
@@ -101,7 +102,7 @@ static void expect_refused(const char *path, const char *identity, int code, con
 	struct err err = {0};
 	struct base *base;
 
-	assert_int_equal(base_hold(path, identity, &base, &err), code);
+	assert_int_equal(rawbase_hold(path, identity, &base, &err), code);
 	assert_non_null(strstr(err.message, path));
 	if (!strstr(err.message, words))
 		fail_msg("\"%s\" does not say \"%s\"", err.message, words);

@@ -22,6 +22,7 @@
 #include "fs/base/base.h"
 #include "fs/base/raw.h"
 #include "fs/util/round.h"
+#include "tests/lib/rawbase.h"
 #include "tests/lib/scratch.h"
 
 #define SIZE 1234567u
@@ -49,7 +50,7 @@ static struct base *hold(const char *identity)
 	struct base *base = NULL;
 	struct err err = {0};
 
-	if (base_hold(path, identity, &base, &err) < 0)
+	if (rawbase_hold(path, identity, &base, &err) < 0)
 		fail_msg("%s", err.message);
 	return base;
 }
@@ -59,7 +60,7 @@ static char *identify(void)
 	char *text = NULL;
 	uint64_t size = 0;
 
-	assert_int_equal(base_identify(path, &text, &size, NULL), 0);
+	assert_int_equal(rawbase_identify(path, &text, &size, NULL), 0);
 	assert_int_equal(size, SIZE);
 	return text;
 }
@@ -72,10 +73,10 @@ static void expect_refused(const char *name, int code, const char *words)
 	uint64_t size;
 	char *text;
 
-	assert_int_equal(base_identify(name, &text, &size, &err), code);
+	assert_int_equal(rawbase_identify(name, &text, &size, &err), code);
 	assert_non_null(strstr(err.message, name));
 	assert_non_null(strstr(err.message, words));
-	assert_int_equal(base_hold(name, NULL, &base, &err), code);
+	assert_int_equal(rawbase_hold(name, NULL, &base, &err), code);
 	assert_non_null(strstr(err.message, name));
 	assert_non_null(strstr(err.message, words));
 }
@@ -86,7 +87,7 @@ static void expect_changed(const char *identity, const char *words)
 	struct err err = {0};
 	struct base *base;
 
-	assert_int_equal(base_hold(path, identity, &base, &err), -ESTALE);
+	assert_int_equal(rawbase_hold(path, identity, &base, &err), -ESTALE);
 	assert_non_null(strstr(err.message, path));
 	if (!strstr(err.message, words))
 		fail_msg("\"%s\" does not say \"%s\"", err.message, words);
@@ -135,7 +136,7 @@ static void test_not_permitted(void **state)
 	assert_int_equal(chmod(path, 0000), 0);
 	if (geteuid() == 0)
 		assert_int_equal(seteuid(65534), 0);
-	rc = base_hold(path, NULL, &base, &err);
+	rc = rawbase_hold(path, NULL, &base, &err);
 	if (getuid() == 0)
 		assert_int_equal(seteuid(0), 0);
 	assert_int_equal(rc, -EACCES);
@@ -198,7 +199,7 @@ static void *hold_and_release(void *arg)
 		char first;
 
 		/* cmocka's assertions are for the main thread. */
-		assert(base_hold(path, arg, &base, NULL) == 0);
+		assert(rawbase_hold(path, arg, &base, NULL) == 0);
 		assert(base_read(base, &first, 1, 0, false) == 0);
 		assert(first == content[0]);
 		base_release(base);
@@ -254,7 +255,7 @@ static void test_bad_identity(void **state)
 	struct err err = {0};
 	struct base *base;
 
-	assert_int_equal(base_hold(path, "{}", &base, &err), -EUCLEAN);
+	assert_int_equal(rawbase_hold(path, "{}", &base, &err), -EUCLEAN);
 	assert_true(err.message[0] != '\0');
 }
 

@@ -22,6 +22,7 @@
 #include <cmocka.h>
 
 #include "fs/base/base.h"
+#include "tests/lib/rawbase.h"
 #include "tests/lib/scratch.h"
 
 #define SIZE (1u << 20)
@@ -49,7 +50,7 @@ static struct base *hold(void)
 	struct base *base = NULL;
 	struct err err = {0};
 
-	if (base_hold(path, NULL, &base, &err) < 0)
+	if (rawbase_hold(path, NULL, &base, &err) < 0)
 		fail_msg("%s", err.message);
 	return base;
 }
@@ -88,7 +89,7 @@ static void expect_busy(void)
 	struct err err = {0};
 	struct base *base;
 
-	assert_int_equal(base_hold(path, NULL, &base, &err), -EBUSY);
+	assert_int_equal(rawbase_hold(path, NULL, &base, &err), -EBUSY);
 	assert_non_null(strstr(err.message, path));
 	assert_non_null(strstr(err.message, "open for writing"));
 }
@@ -222,7 +223,7 @@ static void test_writer_with_change(void **state)
 	assert_int_equal(read_first(base), -EIO);
 	assert_int_equal(base_read(base, &(char){0}, 1, 0, true), -EIO);
 	assert_false(base_hole(base, 0, 1, &run));
-	assert_int_equal(base_hold(path, base_identity(base), &again, &err), -ESTALE);
+	assert_int_equal(rawbase_hold(path, base_identity(base), &again, &err), -ESTALE);
 	/* For ever: another writer changes nothing of that. */
 	w = start_writer();
 	WAIT_UNTIL(answered(&w));
@@ -401,7 +402,7 @@ static int watch_foreign(int ready)
 {
 	struct base *base;
 
-	if (base_hold(path, NULL, &base, NULL) < 0 || info(base).leased)
+	if (rawbase_hold(path, NULL, &base, NULL) < 0 || info(base).leased)
 		return 3;
 	if (base_read(base, &(char){0}, 1, 0, false) < 0 || write(ready, "r", 1) != 1)
 		return 4;
@@ -419,7 +420,7 @@ static int watch_lost(int ready)
 	unsigned int rounds = 0;
 	struct base *base;
 
-	if (base_hold(path, NULL, &base, NULL) < 0 || !info(base).leased)
+	if (rawbase_hold(path, NULL, &base, NULL) < 0 || !info(base).leased)
 		return 3;
 	if (write(ready, "r", 1) != 1)
 		return 4;
@@ -632,7 +633,7 @@ static void test_qemu_running(void **state)
 	pid = start_qemu_writer(&control, pidfile);
 	WAIT_UNTIL(exists(pidfile));
 	expect_busy();
-	assert_int_equal(base_identify(path, &text, &size, &err), -EBUSY);
+	assert_int_equal(rawbase_identify(path, &text, &size, &err), -EBUSY);
 	assert_non_null(strstr(err.message, "running machine"));
 	assert_int_equal(kill(pid, SIGTERM), 0);
 	assert_int_equal(waitpid(pid, &status, 0), pid);

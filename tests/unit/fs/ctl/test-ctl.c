@@ -160,11 +160,14 @@ static void test_hold_gives_identity_and_size(void **state)
 	uint64_t size = 0;
 	bool first = false;
 
-	assert_int_equal(ctl_hold(ctl, "/a", NULL, &identity, &size, &first, NULL), 0);
+	assert_int_equal(ctl_hold(ctl, "{}", &identity, &size, &first, NULL), 0);
 	assert_true(first);
 	assert_string_equal(identity, "me");
 	assert_int_equal(size, UINT64_C(1) << 43);
 	free(identity);
+	first = false;
+	assert_int_equal(ctl_hold_known(ctl, "/a", "me", &first, NULL), 0);
+	assert_true(first);
 	ctl_close(ctl);
 }
 

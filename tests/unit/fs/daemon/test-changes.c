@@ -21,6 +21,7 @@
 #include "fs/daemon/changes.h"
 #include "fs/mount/tree.h"
 #include "fs/store/layers.h"
+#include "tests/lib/rawbase.h"
 #include "tests/lib/saboteur.h"
 #include "tests/lib/scratch.h"
 
@@ -48,7 +49,7 @@ static void make_clone(const char *name)
 
 		disk->base_path = strdup(scratch_path(path, "base.raw"));
 		disk->base_format = strdup("raw");
-		assert_int_equal(base_identify(path, &disk->base_identity, &size, NULL), 0);
+		assert_int_equal(rawbase_identify(path, &disk->base_identity, &size, NULL), 0);
 		disk->size_bytes = DISK_BYTES;
 		disk->base_limit_bytes = size;
 		disk->mode = 0600;

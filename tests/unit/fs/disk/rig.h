@@ -11,6 +11,7 @@
 
 #include "fs/disk/disk.h"
 #include "fs/util/id.h"
+#include "tests/lib/rawbase.h"
 #include "tests/lib/scratch.h"
 
 #define RIG_LAYERS_MAX 40
@@ -53,7 +54,7 @@ static inline void rig_open(struct rig *rig)
 		if (layer_hold(rig->pool, &rig->layers[i].id, rig->layers[i].size_bytes, &layers[i],
 			    &err) < 0)
 			fail_msg("%s", err.message);
-	if (rig->base[0] != '\0' && base_hold(rig->base, NULL, &base, &err) < 0)
+	if (rig->base[0] != '\0' && rawbase_hold(rig->base, NULL, &base, &err) < 0)
 		fail_msg("%s", err.message);
 	assert_int_equal(disk_open(delta, layers, rig->n_layers, base, rig->limit_bytes,
 				 &rig->disk), 0);

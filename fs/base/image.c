@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* Opening an image over its held files, and the table that shares images: see image.h.
+ *
+ * As with files (file.c) the table's lock is not held while an image is
+ * opened, which reads; the second of two openers takes the first one's.
+ */
+#include "fs/base/image.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/util/cleanup.h"
+
+static struct {
+	pthread_mutex_t lock;
+	struct image *first; /* under lock */
+} table = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* ---- an image's life ---- */
+
+static void end(struct image *image)
+{
+	file_release(image->file);
+	file_release(image->data);
+	free(image->snapshot);
+	free(image);
+}
+
+static int hold_files(struct image *image, const struct image_wanted *wanted, struct err *err)
+{
+	int rc = file_hold(wanted->image->path, wanted->identity, &image->file, err);
+
+	if (rc == 0 && wanted->image->data_path)
+		rc = file_hold(wanted->image->data_path, wanted->data_identity, &image->data, err);
+	return rc;
+}
+
+static struct image *new_image(const char *snapshot)
+{
+	struct image *image = calloc(1, sizeof(*image));
+
+	if (image && snapshot)
+		image->snapshot = strdup(snapshot);
+	if (image && snapshot && !image->snapshot) {
+		free(image);
+		return NULL;
+	}
+	if (image)
+		image->holds = 1;
+	return image;
+}
+
+/* Its files are held: what do they say? */
+static int open_format(struct image *image, const struct base_image *wanted, struct err *err)
+{
+	image->file_bytes = file_bytes(image->file);
+	if (image->data)
+		image->data_bytes = file_bytes(image->data);
+	if (strcmp(wanted->format, "raw") == 0) {
+		image->size_bytes = image->file_bytes.size_bytes;
+		return 0;
+	}
+	return err_set(err, -EOPNOTSUPP, "base %s: no reader of %s images", wanted->path,
+		wanted->format);
+}
+
+/* ---- the table ---- */
+
+static bool same(const struct image *a, const struct image *b)
+{
+	if (a->file != b->file || a->data != b->data || !a->qcow2 != !b->qcow2)
+		return false;
+	return a->snapshot && b->snapshot ? strcmp(a->snapshot, b->snapshot) == 0
+					  : a->snapshot == b->snapshot;
+}
+
+static struct image *find_locked(const struct image *like)
+{
+	for (struct image *image = table.first; image; image = image->next) {
+		if (same(image, like)) {
+			image->holds++;
+			return image;
+		}
+	}
+	return NULL;
+}
+
+/* Put it into the table, or return the twin that is there. */
+static struct image *enter(struct image *image)
+{
+	struct image *twin;
+
+	SCOPED_LOCK(&table.lock);
+	twin = find_locked(image);
+	if (twin)
+		return twin;
+	image->next = table.first;
+	table.first = image;
+	return image;
+}
+
+/* One hold less; true when it was the last and the image left the table. */
+static bool leave(struct image *image)
+{
+	struct image **link = &table.first;
+
+	SCOPED_LOCK(&table.lock);
+	if (--image->holds > 0)
+		return false;
+	while (*link != image)
+		link = &(*link)->next;
+	*link = image->next;
+	return true;
+}
+
+/* ---- the door ---- */
+
+int image_hold(const struct image_wanted *wanted, struct image **ret_image, struct err *err)
+{
+	struct image *image = new_image(wanted->snapshot);
+	struct image *shared;
+	int rc;
+
+	if (!image)
+		return err_sys(err, -ENOMEM, "base %s", wanted->image->path);
+	rc = hold_files(image, wanted, err);
+	if (rc == 0)
+		rc = open_format(image, wanted->image, err);
+	if (rc < 0) {
+		end(image);
+		return rc;
+	}
+	shared = enter(image);
+	if (shared != image)
+		end(image);
+	*ret_image = shared;
+	return 0;
+}
+
+void image_release(struct image *image)
+{
+	if (image && leave(image))
+		end(image);
+}
+
+int image_map(struct image *image, uint64_t off, uint64_t len, bool nowait,
+	struct extent *ret_extent)
+{
+	*ret_extent = (struct extent){.kind = EXTENT_DATA, .len = len, .host_off = off};
+	return 0;
+}
