@@ -79,7 +79,7 @@ ON_tools := fs/disk fs/base fs/store fs/ctl fs/util
 
 PKG_fs/util := libxxhash
 PKG_fs/store := liblz4 jansson
-PKG_fs/base := jansson
+PKG_fs/base := jansson zlib libzstd
 PKG_fs/ctl := jansson
 PKG_fs/mount := fuse3
 PKG_fs/daemon := jansson

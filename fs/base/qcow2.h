@@ -43,7 +43,11 @@
 #define QCOW2_NAME_MAX 1023           /* bytes of a backing or data file's name */
 #define QCOW2_SNAPSHOTS_MAX 65536
 #define QCOW2_SNAPSHOT_TABLE_MAX (16u << 20) /* bytes */
-#define QCOW2_EXTENSIONS_MAX (1u << 20)      /* bytes of header extensions */
+#define QCOW2_SNAPSHOT_EXTRA_MAX 1024        /* bytes of extra data of one snapshot */
+#define QCOW2_EXTENSIONS_MAX 256      /* header extensions; the specification knows five */
+#define QCOW2_FEATURES_MAX 512        /* entries of the feature name table */
+#define QCOW2_REFCOUNT_MAX (8u << 20) /* bytes of the refcount table; it is not read */
+#define QCOW2_SIZE_MAX (UINT64_C(1) << 46) /* virtual bytes, 64 TiB: as of any disk */
 
 struct qcow2;
 
