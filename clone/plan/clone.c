@@ -437,14 +437,22 @@ static int sum_up(const struct run *run, uint32_t failed, uint32_t unstarted, st
 	return 0;
 }
 
-/* Once, when it begins: later QEMU itself says no, in words of locks. */
+/* Once, when it begins: later QEMU itself says no, in words of locks. On a
+ * device it does not (device.h), so people have to. */
 static void notice_held(const struct run *run, uint32_t failed)
 {
 	bool some_stay = failed < (run->options->all_or_none ? 1 : run->options->count);
+	const char *name = run->origin->domain.name;
 
-	if (run->virt && run->origin->newly_held && some_stay && !makes_nothing(run->options))
+	if (!run->virt || !run->origin->newly_held || !some_stay || makes_nothing(run->options))
+		return;
+	if (run->origin->on_device)
+		session_notice(run->session, "do not start %s as long as its clones need its block "
+			"device: nothing prevents it, and its clones fail once the device has changed",
+			name);
+	else
 		session_notice(run->session, "%s cannot be started as long as its clones need its "
-			"images: start a clone instead", run->origin->domain.name);
+			"images: start a clone instead", name);
 }
 
 static int run_all(struct run *run, struct err *err)

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clone/plan/device.h"
 #include "clone/plan/place.h"
 #include "clone/plan/stacked.h"
 #include "fs/base/base.h"
@@ -115,10 +116,42 @@ static int add_disk(struct origin *origin, const char *target, const char *path,
 	if (path[0] != '/' || !text_is_plain(path))
 		return err_set(err, -EOPNOTSUPP, "disk %s: its image must be a printable absolute path",
 			target);
+	origin->on_device |= device_is(path);
 	return check_place(disk, err);
 }
 
-static int take_disk(struct origin *origin, const struct xml_disk *disk, struct err *err)
+/* The daemon serves raw bases. */
+static int check_format(const struct xml_disk *disk, struct err *err)
+{
+	if (!disk->format || strcmp(disk->format, "raw") == 0)
+		return 0;
+	err_set(err, -EOPNOTSUPP, "disk %s: %s images cannot be cloned yet", disk->target,
+		disk->format);
+	err_hint(err, "copy it into a raw image file (qemu-img convert -O raw) and use that");
+	return -EOPNOTSUPP;
+}
+
+static int take_image(struct origin *origin, struct virt *virt, const struct xml_disk *disk,
+	struct err *err)
+{
+	AUTO_FREE char *path = NULL;
+	int rc = check_format(disk, err);
+
+	if (rc < 0)
+		return rc;
+	if (disk->volume)
+		rc = virt_volume_path(virt, disk->pool, disk->volume, &path, err);
+	if (rc == 0)
+		rc = device_check_idle(virt, path ?: disk->source, err);
+	if (rc < 0) {
+		err_prefix(err, "disk %s", disk->target);
+		return rc;
+	}
+	return add_disk(origin, disk->target, path ?: disk->source, disk->driver, err);
+}
+
+static int take_disk(struct origin *origin, struct virt *virt, const struct xml_disk *disk,
+	struct err *err)
 {
 	int rc = 0;
 
@@ -126,12 +159,12 @@ static int take_disk(struct origin *origin, const struct xml_disk *disk, struct 
 		rc = stacked_take_disk(
 			origin->stacked, disk, &origin->disks[origin->n_disks], err);
 	if (rc == 0)
-		return add_disk(origin, disk->target, disk->source, disk->driver, err);
+		return take_image(origin, virt, disk, err);
 	origin->n_disks++;
 	return rc < 0 ? rc : 0;
 }
 
-static int take_disks(struct origin *origin, struct err *err)
+static int take_disks(struct origin *origin, struct virt *virt, struct err *err)
 {
 	const struct xml_domain *scanned = origin->scanned;
 	int rc = 0;
@@ -143,7 +176,7 @@ static int take_disks(struct origin *origin, struct err *err)
 		const struct xml_disk *disk = &scanned->disks[i];
 
 		if (disk->cloned)
-			rc = take_disk(origin, disk, err);
+			rc = take_disk(origin, virt, disk, err);
 	}
 	if (rc == 0 && origin->n_disks == 0) {
 		rc = err_set(err, -EOPNOTSUPP, "it has no disk to clone");
@@ -185,7 +218,7 @@ static int describe_domain(struct origin *origin, struct session *session, struc
 		err_prefix(err, "domain %s", origin->domain.name);
 		return rc;
 	}
-	return take_disks(origin, err);
+	return take_disks(origin, virt, err);
 }
 
 int origin_of_domain(struct session *session, struct virt *virt, const char *name,

@@ -45,6 +45,7 @@ struct origin {
 	gid_t gid;
 	bool dac_label; /* libvirt labels disks, and must be told not to */
 	bool newly_held; /* an image that could be written until now */
+	bool on_device;  /* one of them is a block device */
 	struct stacked *stacked; /* the source is a clone; NULL: it is not */
 };
 
@@ -54,7 +55,7 @@ struct origin_use {
 	bool look; /* nothing is going to be made */
 };
 
-/* Refused: what runs, has saved state, snapshots or jobs, lies on a lazyclone
+/* Refused: what runs or whose devices a running one has, has saved state, snapshots or jobs, lies on a lazyclone
  * mount and is no clone of this store, or has parts that are not understood
  * (clone/xml). */
 int origin_of_domain(struct session *session, struct virt *virt, const char *name,

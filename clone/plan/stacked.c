@@ -144,7 +144,8 @@ int stacked_take_disk(const struct stacked *stacked, const struct xml_disk *from
 		record_disk_find(stacked->ours.record, from->target);
 
 	/* Where it is mounted is known later: stacked_share() looks again. */
-	if (!below || !record || !is_shown_as(from->source, "", manifest->name, from->target))
+	if (!below || !record || !from->source ||
+		!is_shown_as(from->source, "", manifest->name, from->target))
 		return 0;
 	disk->stacked = true;
 	if (!copy_text(&disk->target, from->target) || !copy_text(&disk->path, below->base_path) ||

@@ -23,4 +23,20 @@ static inline void virt_free_domain(virDomainPtr *domain)
 
 #define AUTO_DOMAIN AUTO(virt_free_domain)
 
+static inline void virt_free_pool(virStoragePoolPtr *pool)
+{
+	if (*pool)
+		virStoragePoolFree(*pool);
+}
+
+#define AUTO_POOL AUTO(virt_free_pool)
+
+static inline void virt_free_volume(virStorageVolPtr *volume)
+{
+	if (*volume)
+		virStorageVolFree(*volume);
+}
+
+#define AUTO_VOLUME AUTO(virt_free_volume)
+
 #endif

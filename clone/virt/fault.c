@@ -17,6 +17,8 @@ static const struct {
 	int code;
 } classes[] = {
 	{VIR_ERR_NO_DOMAIN, -ENOENT},
+	{VIR_ERR_NO_STORAGE_POOL, -ENOENT},
+	{VIR_ERR_NO_STORAGE_VOL, -ENOENT},
 	{VIR_ERR_DOM_EXIST, -EEXIST},
 	{VIR_ERR_OPERATION_INVALID, -EBUSY}, /* the domain is in the wrong state */
 	{VIR_ERR_RESOURCE_BUSY, -EBUSY},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Door of libvirt: connections and domains; the only room that links it.
+/* Door of libvirt: connections, domains, storage; the only room that links it.
  *
  * All functions return 0 (or what is said) or -errno with err set from
  * libvirt's own message: -ENOENT no such domain, -EEXIST name or UUID taken,
@@ -86,5 +86,15 @@ int virt_thaw(struct virt *virt, const char *uuid, struct err *err);
 /* 1 if the domain has a block job, snapshot or checkpoint (*ret_what says
  * which; static text), 0 if not. */
 int virt_busy(struct virt *virt, const char *uuid, const char **ret_what, struct err *err);
+
+/* The file or device of this host that a volume is. -ESTALE: the pool or the
+ * volume is not there, or the pool is not active; -EOPNOTSUPP: it is not here
+ * but on the network (rbd, gluster, sheepdog, iscsi-direct), or a directory. */
+int virt_volume_path(struct virt *virt, const char *pool, const char *volume, char **ret_path,
+	struct err *err);
+
+/* Which volume of an active pool has this path? 1 and libvirt's description of
+ * it, 0 none. */
+int virt_volume_at(struct virt *virt, const char *path, char **ret_xml, struct err *err);
 
 #endif

@@ -50,7 +50,29 @@ bool disk_type_is(const xmlNode *disk, const char *arg)
 
 bool disk_type_unknown(const xmlNode *disk, const char *arg)
 {
-	return !disk_type_is(disk, "file");
+	return !disk_type_is(disk, "file") && !disk_type_is(disk, "block") &&
+	       !disk_type_is(disk, "volume");
+}
+
+bool disk_volume_unnamed(const xmlNode *disk, const char *arg)
+{
+	const xmlNode *source = node_child(disk, "source");
+
+	return disk_type_is(disk, "volume") &&
+	       !(node_attr(source, "pool") && node_attr(source, "volume"));
+}
+
+const char *disk_protocol(const xmlNode *disk)
+{
+	return disk_type_is(disk, "network") ? node_attr(node_child(disk, "source"), "protocol")
+					     : NULL;
+}
+
+bool disk_protocol_is(const xmlNode *disk, const char *arg)
+{
+	const char *protocol = disk_protocol(disk);
+
+	return protocol && strcmp(protocol, arg) == 0;
 }
 
 bool disk_is_empty(const xmlNode *disk, const char *arg)
@@ -74,14 +96,19 @@ const char *disk_format(const xmlNode *disk)
 	return node_attr(node_child(disk, "driver"), "type");
 }
 
+bool format_unknown(const char *format)
+{
+	return strcmp(format, "raw") != 0 && strcmp(format, "qcow2") != 0;
+}
+
 /* libvirt takes an image whose driver names no format as raw (and says so in
  * what it gives out); it probes no formats since 5.10, nor did it before unless
  * qemu.conf asked for it. So does the rewriter. */
-bool disk_not_raw(const xmlNode *disk, const char *arg)
+bool disk_format_unknown(const xmlNode *disk, const char *arg)
 {
 	const char *format = disk_format(disk);
 
-	return format && strcmp(format, "raw") != 0;
+	return format && format_unknown(format);
 }
 
 bool disk_source_relative(const xmlNode *disk, const char *arg)
@@ -121,14 +148,28 @@ static int add_label(xmlNode *disk, xmlNode *source)
 	return rc < 0 ? rc : node_attr_set(label, "relabel", "no");
 }
 
-/* "Nothing lies beneath": nobody looks into the guest's bytes for a format. */
-static int add_terminator(xmlNode *disk, xmlNode *source)
+/* "Nothing lies beneath": nobody looks into the guest's bytes for a format. What
+ * lay below the source's image is below the clone's base now, out of sight. */
+static int set_terminator(xmlNode *disk, xmlNode *source)
 {
-	xmlNode *terminator;
+	xmlNode *terminator = node_child(disk, "backingStore");
 
-	if (node_child(disk, "backingStore"))
+	if (terminator && !node_attr(terminator, "type") && !node_first(terminator))
 		return 0;
+	if (terminator)
+		node_drop(terminator);
 	return node_add_after(source, "backingStore", &terminator);
+}
+
+/* Whatever it was, it is a file now. */
+static int set_file(xmlNode *disk, xmlNode *source, const char *path)
+{
+	static const char *const others[] = {"dev", "pool", "volume", "mode", "index"};
+	int rc = disk_type_is(disk, "file") ? 0 : node_attr_set(disk, "type", "file");
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		node_attr_drop(source, others[i]);
+	return rc < 0 ? rc : node_attr_set(source, "file", path);
 }
 
 int new_disk_check(const struct xml_new_disk *new, struct err *err)
@@ -147,6 +188,16 @@ static const struct xml_new_disk *find_new(const struct xml_request *request, co
 	return NULL;
 }
 
+static int note_change(struct rewrite *rewrite, const xmlNode *disk, const char *path)
+{
+	const xmlNode *source = node_child(disk, "source");
+
+	if (disk_type_is(disk, "volume"))
+		return change_of(rewrite, disk, "volume %s of pool %s -> %s",
+			node_attr(source, "volume"), node_attr(source, "pool"), path);
+	return change_of(rewrite, disk, "%s -> %s", disk_source_path(disk), path);
+}
+
 int disk_rewrite(struct rewrite *rewrite, xmlNode *disk)
 {
 	const struct xml_new_disk *new = find_new(rewrite->request, disk_target(disk));
@@ -155,13 +206,12 @@ int disk_rewrite(struct rewrite *rewrite, xmlNode *disk)
 
 	if (!new)
 		return -EINVAL;
-	rc = change_of(rewrite, disk, "%s -> %s", disk_source_path(disk), new->path);
+	rc = note_change(rewrite, disk, new->path);
 	if (rc == 0)
-		rc = node_attr_set(source, "file", new->path);
-	node_attr_drop(source, "index");
+		rc = set_file(disk, source, new->path);
 	if (rc == 0 && rewrite->request->dac_label)
 		rc = add_label(disk, source);
 	if (rc == 0)
-		rc = add_terminator(disk, source);
+		rc = set_terminator(disk, source);
 	return rc < 0 ? rc : driver_set(disk);
 }

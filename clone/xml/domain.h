@@ -28,17 +28,32 @@
 #define XML_TEXT_MAX (8u << 20)
 #define XML_DISKS_MAX 256
 #define XML_NICS_MAX 256
+#define XML_IMAGES_MAX 64 /* of one disk's chain */
 #define XML_MAC_TEXT 18 /* "52:54:00:12:34:56" */
 
 #define XML_NAMESPACE "https://lazyclone.org/domain/1.0"
+
+/* An image of a chain, as the definition names it. */
+struct xml_image {
+	char *path;
+	char *format; /* NULL: not said */
+	char *data;   /* its external data file, <dataStore>; NULL: not said */
+};
 
 struct xml_disk {
 	char *target;  /* "vda" */
 	char *type;    /* "file", "block" ... */
 	char *device;  /* "disk", "cdrom" ... */
-	char *format;  /* driver type; NULL if not said */
-	char *source;  /* path; NULL: empty drive */
+	char *format;  /* driver type; NULL if not said: libvirt takes it as raw */
+	char *source;  /* path; NULL: empty drive, or not a path */
+	char *pool, *volume; /* type "volume" */
+	char *data;    /* its external data file; NULL: not said */
 	char *driver;  /* the <driver> element as text; NULL if there is none */
+	/* What <backingStore> says lies below, the upper image first. Without one
+	 * libvirt believes the image. */
+	uint32_t n_backings;
+	struct xml_image *backings;
+	bool terminated; /* an empty <backingStore/> ends it: nothing more lies below */
 	bool readonly;
 	bool cloned;   /* writable image of a disk: gets a delta of its own */
 };
@@ -62,6 +77,10 @@ int xml_scan(const char *xml, struct xml_domain **ret_domain, struct err *err);
  * NVRAM (conflict checks, "who uses this file"). */
 int xml_survey(const char *xml, struct xml_domain **ret_domain, struct err *err);
 
+/* The image below, as the description of a storage volume names it; libvirt has
+ * found that name in the volume itself. 1 and *ret_path (the caller's), 0: none. */
+int xml_volume_backing(const char *volume_xml, char **ret_path, struct err *err);
+
 struct xml_new_disk {
 	const char *target;
 	const char *path;   /* the file on the mount, or the full image */
@@ -84,7 +103,9 @@ struct xml_request {
 	int64_t created_sec;
 };
 
-/* A generation id becomes an empty <genid/>: libvirt draws a new one. A disk
+/* Whatever a disk's source was, the clone's is a raw file with nothing below it;
+ * what is of qcow2 only goes. A generation id becomes an empty <genid/>: libvirt
+ * draws a new one. A disk
  * that has <seclabel model='dac' relabel='no'/> already keeps it; xml_restore
  * cannot tell it from ours and drops it.
  *

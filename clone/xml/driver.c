@@ -29,6 +29,9 @@ int driver_set(xmlNode *disk)
 	xmlNode *driver = node_child(disk, "driver");
 	int rc = driver ? 0 : node_add_first(disk, "driver", &driver);
 
+	/* Of qcow2; libvirt refuses it for raw. The element of that kind has a rule. */
+	if (driver)
+		node_attr_drop(driver, "discard_no_unref");
 	for (size_t i = 0; i < N_OURS && rc == 0; i++)
 		rc = node_attr_set(driver, ours[i].name, ours[i].value);
 	return rc;

@@ -24,7 +24,11 @@ bool disk_type_is(const xmlNode *disk, const char *arg); /* arg: type */
 bool disk_type_unknown(const xmlNode *disk, const char *arg);
 const char *disk_device(const xmlNode *disk);
 bool disk_device_unknown(const xmlNode *disk, const char *arg);
-bool disk_not_raw(const xmlNode *disk, const char *arg);
+bool format_unknown(const char *format); /* what a base cannot be */
+bool disk_format_unknown(const xmlNode *disk, const char *arg);
+bool disk_protocol_is(const xmlNode *disk, const char *arg); /* arg: "nbd", "http|https" */
+const char *disk_protocol(const xmlNode *disk);
+bool disk_volume_unnamed(const xmlNode *disk, const char *arg);
 bool disk_source_relative(const xmlNode *disk, const char *arg);
 bool seclabel_is_ours(const xmlNode *seclabel, const char *arg);
 xmlNode *disk_label(const xmlNode *disk); /* our <seclabel> in its source, or NULL */
@@ -32,6 +36,10 @@ const char *disk_target(const xmlNode *disk);
 const char *disk_source_path(const xmlNode *disk); /* NULL: none, or no path */
 int new_disk_check(const struct xml_new_disk *new, struct err *err);
 int disk_rewrite(struct rewrite *rewrite, xmlNode *disk);
+
+/* chain.c: <backingStore> or <dataStore>, and all below it. */
+bool chain_is_troubled(const xmlNode *node, const char *arg);
+const char *chain_trouble(const xmlNode *node); /* why it cannot be read; NULL: it can */
 
 /* nic.c */
 bool nic_type_unknown(const xmlNode *nic, const char *arg);

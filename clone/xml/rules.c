@@ -14,6 +14,13 @@
 	"two machines cannot use it at once: take it out of the source's definition "              \
 	"(virsh edit), or give the clone one of its own after cloning the rest"
 #define HINT_RAW "copy it into a raw image file (qemu-img convert -O raw) and use that"
+#define WHY_NETWORK "images on the network cannot be cloned yet"
+#define HINT_NETWORK(how) how ", or " HINT_RAW
+#define WHY_CHAIN "its image, or one below, cannot be read"
+#define WHY_ENCRYPTED "an encrypted image cannot be cloned yet"
+#define HINT_ENCRYPTED                                                                             \
+	"decrypt it into a raw image (qemu-img convert --object secret,id=k,file=KEYFILE "         \
+	"--image-opts driver=luks,key-secret=k,file.filename=IMAGE -O raw NEW) and use that"
 #define WHY_ARGUMENT "a path, port or identity of the source would be the same in both machines"
 #define HINT_PTY                                                                                   \
 	"use type='pty' (a channel: a socket without a path) in the source, or take it out "       \
@@ -95,41 +102,58 @@ const struct row rules[] = {
 	{ "devices/disk", REFUSED, .when = when_has_child, .arg = "mirror",
 		.why = "a block job is copying it",
 		.hint = "let the job end (virsh blockjob), then clone" },
-	{ "devices/disk", REFUSED, .when = disk_type_is, .arg = "block",
-		.why = "disks on block devices cannot be cloned yet", .hint = HINT_RAW },
-	{ "devices/disk", REFUSED, .when = disk_type_is, .arg = "volume",
-		.why = "disks named by pool and volume cannot be cloned yet",
-		.hint = "name the volume's file (virsh vol-path) with type='file'" },
-	{ "devices/disk", REFUSED, .when = disk_type_is, .arg = "network",
-		.why = "disks on the network cannot be cloned yet", .hint = HINT_RAW },
+	{ "devices/disk", REFUSED, .when = disk_protocol_is, .arg = "rbd", .why = WHY_NETWORK,
+		.hint = HINT_NETWORK("map it to a block device (rbd map) and use type='block'"),
+		.detail = disk_protocol },
+	{ "devices/disk", REFUSED, .when = disk_protocol_is, .arg = "nbd", .why = WHY_NETWORK,
+		.hint = HINT_NETWORK("connect it to a block device (nbd-client) and use type='block'"),
+		.detail = disk_protocol },
+	{ "devices/disk", REFUSED, .when = disk_protocol_is, .arg = "iscsi", .why = WHY_NETWORK,
+		.hint = HINT_NETWORK("let the host log in (iscsiadm, or a pool of type iscsi) and use "
+			"type='block'"),
+		.detail = disk_protocol },
+	{ "devices/disk", REFUSED, .when = disk_protocol_is, .arg = "gluster", .why = WHY_NETWORK,
+		.hint = HINT_NETWORK("mount it (mount -t glusterfs) and use type='file'"),
+		.detail = disk_protocol },
+	{ "devices/disk", REFUSED, .when = disk_type_is, .arg = "network", .why = WHY_NETWORK,
+		.hint = HINT_RAW, .detail = disk_protocol },
 	{ "devices/disk", REFUSED, .when = disk_type_is, .arg = "dir",
 		.why = "a writable directory shown as a disk cannot be cloned",
 		.hint = "make it <readonly/>" },
 	{ "devices/disk", REFUSED, .when = disk_type_unknown,
 		.why = "the type of its source is not understood", .hint = HINT_RAW,
 		.detail = type_name },
-	{ "devices/disk", REFUSED, .when = disk_not_raw,
-		.why = "only raw images can be cloned yet", .hint = HINT_RAW,
+	{ "devices/disk", REFUSED, .when = disk_volume_unnamed,
+		.why = "it does not name its pool and volume" },
+	{ "devices/disk", REFUSED, .when = disk_format_unknown,
+		.why = "only raw and qcow2 images can be cloned", .hint = HINT_RAW,
 		.detail = disk_format },
 	{ "devices/disk", REFUSED, .when = disk_source_relative,
 		.why = "its image is not named by an absolute path" },
 	{ "devices/disk", REWRITTEN, .rewrite = disk_rewrite },
-	{ "devices/disk/encryption", REFUSED, .why = "an encrypted image cannot be cloned yet" },
+	{ "devices/disk/encryption", REFUSED, .why = WHY_ENCRYPTED, .hint = HINT_ENCRYPTED },
+	{ "devices/disk/driver/metadata_cache", DROPPED, .why = "dropped: it is of qcow2 only" },
 	{ "devices/disk/source", REFUSED, .when = when_has_attr, .arg = "fdgroup",
 		.why = "an image passed as an open descriptor cannot be cloned", .hint = HINT_RAW },
-	{ "devices/disk/source", KEPT, .paths = "file" },
-	{ "devices/disk/source/encryption", REFUSED,
-		.why = "an encrypted image cannot be cloned yet" },
+	{ "devices/disk/source", KEPT, .paths = "file dev" },
+	{ "devices/disk/source/encryption", REFUSED, .why = WHY_ENCRYPTED,
+		.hint = HINT_ENCRYPTED },
 	{ "devices/disk/source/slices", REFUSED,
-		.why = "a slice of an image cannot be cloned yet", .hint = HINT_RAW },
+		.why = "a slice of an image cannot be cloned yet",
+		.hint = "copy the slice into an image of its own (qemu-img convert --image-opts "
+			"driver=raw,offset=N,size=N,file.filename=FILE -O raw NEW) and use that" },
+	{ "devices/disk/source/dataStore", REFUSED, .when = chain_is_troubled, .why = WHY_CHAIN,
+		.hint = HINT_RAW, .detail = chain_trouble },
+	{ "devices/disk/source/dataStore", .rule = DROPPED },
 	{ "devices/disk/source/reservations", REFUSED,
 		.why = "persistent reservations are of one machine", .hint = HINT_TWIN },
 	{ "devices/disk/source/seclabel", KEPT, .when = seclabel_is_ours },
 	{ "devices/disk/source/seclabel", REFUSED,
 		.why = "a security label of its own cannot be cloned yet",
 		.hint = "take the <seclabel> out of the disk's <source>" },
-	{ "devices/disk/backingStore", REFUSED, .when = when_has_attr, .arg = "type",
-		.why = "an explicit backing chain cannot be cloned yet", .hint = HINT_RAW },
+	{ "devices/disk/backingStore", REFUSED, .when = chain_is_troubled, .why = WHY_CHAIN,
+		.hint = HINT_RAW, .detail = chain_trouble },
+	{ "devices/disk/backingStore", .rule = KEPT_WHOLE }, /* disk.c replaces it */
 	{ "devices/disk/serial|wwn|vendor|product", KEPT, .paths = "." },
 
 	/* ---- other storage ---- */

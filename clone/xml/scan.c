@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clone/xml/chain.h"
 #include "clone/xml/nouns.h"
 #include "clone/xml/rules.h"
 #include "clone/xml/tree.h"
@@ -20,7 +21,10 @@ static void disk_clear(struct xml_disk *disk)
 	free(disk->device);
 	free(disk->format);
 	free(disk->source);
+	free(disk->pool);
+	free(disk->volume);
 	free(disk->driver);
+	chain_clear(disk);
 }
 
 void xml_domain_free(struct xml_domain *domain)
@@ -92,6 +96,27 @@ static int copy_string(const char *from, char **to)
 	return from && !*to ? -ENOMEM : 0;
 }
 
+/* Its image, by path or by pool and volume. */
+static int collect_source(const xmlNode *node, struct xml_disk *disk)
+{
+	const xmlNode *source = node_child(node, "source");
+	int rc = copy_string(disk_source_path(node), &disk->source);
+
+	if (rc == 0 && disk_type_is(node, "volume"))
+		rc = copy_string(node_attr(source, "pool"), &disk->pool);
+	if (rc == 0 && disk->pool)
+		rc = copy_string(node_attr(source, "volume"), &disk->volume);
+	return rc < 0 ? rc : chain_collect(node, disk);
+}
+
+static bool is_cloned(const struct xml_disk *disk)
+{
+	bool local = strcmp(disk->type, "file") == 0 || strcmp(disk->type, "block") == 0;
+
+	return !disk->readonly && strcmp(disk->device, "disk") == 0 &&
+	       ((local && disk->source) || disk->volume);
+}
+
 static int collect_disk(xmlNode *node, struct xml_disk *disk)
 {
 	xmlNode *driver = node_child(node, "driver");
@@ -104,29 +129,36 @@ static int collect_disk(xmlNode *node, struct xml_disk *disk)
 	if (rc == 0)
 		rc = copy_string(node_attr(driver, "type"), &disk->format);
 	if (rc == 0)
-		rc = copy_string(disk_source_path(node), &disk->source);
+		rc = collect_source(node, disk);
 	if (rc == 0 && driver)
 		rc = node_dump(driver, &disk->driver);
+	if (rc < 0)
+		return rc;
 	disk->readonly = disk_is_readonly(node, NULL);
-	disk->cloned = !disk->readonly && disk->source && strcmp(disk->type, "file") == 0 &&
-		       strcmp(disk->device, "disk") == 0;
-	return rc;
+	disk->cloned = is_cloned(disk);
+	return 0;
 }
 
 static int collect_disks(xmlNode *root, struct xml_domain *domain, struct err *err)
 {
 	xmlNode *node = NULL;
 	uint32_t count = 0;
-	int rc = count_devices(root, "disk", XML_DISKS_MAX, &count, err);
+	int failed = count_devices(root, "disk", XML_DISKS_MAX, &count, err);
 
-	if (rc < 0 || count == 0)
-		return rc;
+	if (failed < 0 || count == 0)
+		return failed;
 	domain->disks = calloc(count, sizeof(*domain->disks));
 	if (!domain->disks)
 		return err_sys(err, -ENOMEM, "domain XML");
-	while ((node = next_device(root, node, "disk")))
-		if (collect_disk(node, &domain->disks[domain->n_disks++]) < 0)
-			return err_sys(err, -ENOMEM, "domain XML");
+	while ((node = next_device(root, node, "disk"))) {
+		int rc = collect_disk(node, &domain->disks[domain->n_disks++]);
+
+		if (rc == -E2BIG)
+			return err_set(err, -EOPNOTSUPP, "domain XML: more than %u images in a chain",
+				XML_IMAGES_MAX);
+		if (rc < 0)
+			return err_sys(err, rc, "domain XML");
+	}
 	return 0;
 }
 
@@ -222,10 +254,16 @@ static bool is_plain_target(const char *target)
 	       strspn(target, "abcdefghijklmnopqrstuvwxyz0123456789") == len;
 }
 
-static bool same_file(const struct xml_disk *a, const struct xml_disk *b)
+static bool same_text(const char *a, const char *b)
 {
-	return (a->cloned || b->cloned) && a->source && b->source &&
-	       strcmp(a->source, b->source) == 0;
+	return a && b && strcmp(a, b) == 0;
+}
+
+static bool same_image(const struct xml_disk *a, const struct xml_disk *b)
+{
+	return (a->cloned || b->cloned) &&
+	       (same_text(a->source, b->source) ||
+		       (same_text(a->pool, b->pool) && same_text(a->volume, b->volume)));
 }
 
 static int check_pair(const struct xml_disk *a, const struct xml_disk *b, struct err *err)
@@ -234,10 +272,10 @@ static int check_pair(const struct xml_disk *a, const struct xml_disk *b, struct
 
 	if (strcmp(a->target, b->target) == 0)
 		return err_set(err, -EINVAL, "domain XML: two disks are called %s", a->target);
-	if (!same_file(a, b))
+	if (!same_image(a, b))
 		return 0;
 	rc = err_set(err, -EOPNOTSUPP, "disk %s: has the same image as disk %s, %s", a->target,
-		b->target, a->source);
+		b->target, a->source ?: a->volume);
 	err_hint(err, "give each disk an image of its own");
 	return rc;
 }

@@ -81,6 +81,101 @@ static void test_survey_refuses_nothing(void **state)
 	}
 }
 
+static void test_survey_describes_a_volume(void **state)
+{
+	AUTO_FREE char *in = golden_read("disk-volume", ".in.xml");
+	struct xml_domain *domain;
+
+	assert_int_equal(xml_scan(in, &domain, NULL), 0);
+	assert_true(domain->disks[1].cloned);
+	assert_string_equal(domain->disks[1].pool, "default");
+	assert_string_equal(domain->disks[1].volume, "data.img");
+	xml_domain_free(domain);
+}
+
+/* ---- chains ---- */
+
+static void assert_image(const struct xml_image *image, const char *path, const char *format,
+	const char *data)
+{
+	assert_string_equal(image->path, path);
+	assert_string_equal(image->format, format);
+	if (data)
+		assert_string_equal(image->data, data);
+	else
+		assert_null(image->data);
+}
+
+static void test_scan_describes_a_chain(void **state)
+{
+	AUTO_FREE char *in = golden_read("disk-qcow2-chain", ".in.xml");
+	AUTO_FREE char *beside = golden_read("disk-qcow2-data-file", ".in.xml");
+	struct xml_domain *domain;
+
+	assert_int_equal(xml_scan(in, &domain, NULL), 0);
+	assert_int_equal(domain->disks[0].n_backings, 0);
+	assert_false(domain->disks[0].terminated);
+	assert_int_equal(domain->disks[1].n_backings, 2);
+	assert_image(&domain->disks[1].backings[0], "/srv/middle.img", "qcow2", "/srv/middle.data");
+	assert_image(&domain->disks[1].backings[1], "/dev/vg/data", "raw", NULL);
+	assert_true(domain->disks[1].terminated);
+	xml_domain_free(domain);
+	assert_int_equal(xml_scan(beside, &domain, NULL), 0);
+	assert_int_equal(domain->disks[1].n_backings, 0);
+	assert_true(domain->disks[1].terminated);
+	assert_string_equal(domain->disks[1].data, "/dev/vg/data");
+	xml_domain_free(domain);
+}
+
+/* A definition that says nothing of the end leaves it to the image. */
+static void test_chain_without_an_end(void **state)
+{
+	AUTO_FREE char *in = golden_read("disk-qcow2-chain", ".in.xml");
+	AUTO_FREE char *open = with(in, "<backingStore/>", "");
+	struct xml_domain *domain;
+
+	assert_int_equal(xml_scan(open, &domain, NULL), 0);
+	assert_int_equal(domain->disks[1].n_backings, 2);
+	assert_false(domain->disks[1].terminated);
+	xml_domain_free(domain);
+}
+
+static void test_chain_too_long(void **state)
+{
+	static const char link[] =
+		"<backingStore type='file'><format type='raw'/><source file='/a'/>";
+	static const char end[] = "</backingStore>";
+	char text[XML_IMAGES_MAX * 100] = "<domain><name>x</name><devices><disk type='file'>"
+					  "<source file='/top'/><target dev='vda'/>";
+	struct xml_domain *domain;
+	struct err err = {0};
+
+	for (int i = 0; i <= XML_IMAGES_MAX; i++)
+		strcat(text, link);
+	for (int i = 0; i <= XML_IMAGES_MAX; i++)
+		strcat(text, end);
+	strcat(text, "</disk></devices></domain>");
+	assert_int_equal(xml_survey(text, &domain, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.message, "more than 64 images"));
+}
+
+static void test_volume_backing(void **state)
+{
+	static const char overlay[] =
+		"<volume type='file'><name>top</name><target><path>/p/top</path></target>"
+		"<backingStore><path>/p/base &amp; co</path><format type='raw'/></backingStore></volume>";
+	AUTO_FREE char *path = NULL;
+	char *none = NULL;
+	struct err err = {0};
+
+	assert_int_equal(xml_volume_backing(overlay, &path, &err), 1);
+	assert_string_equal(path, "/p/base & co");
+	assert_int_equal(xml_volume_backing("<volume><name>a</name></volume>", &none, &err), 0);
+	assert_int_equal(xml_volume_backing("<volume><backingStore/></volume>", &none, &err), 0);
+	assert_int_equal(xml_volume_backing("<pool/>", &none, &err), -EINVAL);
+	assert_null(none);
+}
+
 static void test_survey_nested_nvram(void **state)
 {
 	AUTO_FREE char *in = golden_read("os-nvram-nested", ".in.xml");
@@ -316,14 +411,14 @@ static void test_long_names_are_cut_between_characters(void **state)
 {
 	/* 63 bytes of "x", then characters of two bytes each. */
 	static const char xml[] =
-		"<domain><name>w</name><devices><disk type='block'><source dev='/d'/><target dev='"
+		"<domain><name>w</name><devices><disk type='dir'><source dir='/d'/><target dev='"
 		"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\u00e9\u00e9"
 		"&#10;'/></disk></devices></domain>";
 	struct xml_domain *domain = NULL;
 	struct err err = {0};
 
 	assert_int_equal(xml_scan(xml, &domain, &err), -EOPNOTSUPP);
-	assert_non_null(strstr(err.message, "xxx: disks on block devices"));
+	assert_non_null(strstr(err.message, "xxx: a writable directory"));
 	assert_null(strstr(err.message, "\n"));
 }
 
@@ -376,6 +471,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_survey_describes),
 		cmocka_unit_test(test_survey_refuses_nothing),
+		cmocka_unit_test(test_survey_describes_a_volume),
+		cmocka_unit_test(test_scan_describes_a_chain),
+		cmocka_unit_test(test_chain_without_an_end),
+		cmocka_unit_test(test_chain_too_long),
+		cmocka_unit_test(test_volume_backing),
 		cmocka_unit_test(test_survey_nested_nvram),
 		cmocka_unit_test(test_counts_are_limited),
 		cmocka_unit_test(test_size_is_limited),

@@ -74,6 +74,12 @@ static void nothing_shared(const struct one *one)
 		assert_int_equal(in->disks[i].cloned, new->cloned);
 		if (!new->cloned)
 			continue;
+		assert_string_equal(new->type, "file");
+		assert_string_equal(new->format, "raw");
+		assert_int_equal(new->n_backings, 0);
+		assert_true(new->terminated);
+		if (!in->disks[i].source)
+			continue; /* a volume */
 		assert_string_not_equal(in->disks[i].source, new->source);
 		/* And not by any other way in. */
 		assert_null(strstr(one->out, in->disks[i].source));
@@ -125,6 +131,22 @@ static void test_only_identity(void **state)
 	each(only_identity);
 }
 
+/* What a hydrated disk's <driver> is: as it was, but for what only qcow2 has. */
+static bool same_driver(const char *was, const char *is)
+{
+	const char *qcow2 = strstr(was, "type=\"qcow2\"");
+	AUTO_FREE char *raw = NULL;
+
+	if (strstr(was, "metadata_cache"))
+		return strstr(is, "type=\"raw\"") && !strstr(is, "metadata_cache") &&
+		       !strstr(is, "discard_no_unref");
+	if (!qcow2)
+		return strcmp(was, is) == 0;
+	assert_true(asprintf(&raw, "%.*stype=\"raw\"%s", (int)(qcow2 - was), was,
+			    qcow2 + strlen("type=\"qcow2\"")) > 0);
+	return strcmp(raw, is) == 0;
+}
+
 /* Hydrate gives each disk its own <driver> again, and leaves nothing of ours. */
 static void restored(const struct one *one)
 {
@@ -148,7 +170,8 @@ static void restored(const struct one *one)
 		const char *is = find_disk(out, in->disks[i].target)->driver;
 
 		if (was && is && strstr(was, "type="))
-			assert_string_equal(was, is);
+			assert_true(in->disks[i].cloned ? same_driver(was, is)
+							: strcmp(was, is) == 0);
 		else
 			assert_true(!was == !is);
 	}
