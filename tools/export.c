@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* lazyclone-export: a disk of a clone as an image file, without a daemon and without libvirt.
  *
+ * What cannot be read ends it; with --salvage zeros are written there, each place is
+ * said, and the exit status says that the image is not the disk.
+ *
  * Order: a new file beside OUTPUT, written, synced; then its rename, which
  * replaces nothing; then the directory's sync. A crash leaves OUTPUT whole or
  * not there, and perhaps the file beside it.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,11 +28,12 @@
 #include "tools/tool.h"
 
 #define HOLE_BYTES 4096u /* zeros of that length are not written */
+#define SALVAGE_BYTES 4096u /* what is tried alone when a longer read fails: a block */
 
 struct export_args {
 	struct tool_args common;
 	const char *format, *snapshot, *layer;
-	bool compare, quiet;
+	bool compare, salvage, quiet;
 };
 
 #define ARG(letter_, name_, value_, help_, member)                                                 \
@@ -40,6 +45,7 @@ static const struct cli_option options[] = {
 	ARG(0, "snapshot", "NAME", "the disk as it was then", snapshot),
 	ARG(0, "layer", "ID", "the disk up to this layer", layer),
 	ARG(0, "compare", NULL, "read the file back and compare it with the disk", compare),
+	ARG(0, "salvage", NULL, "zeros for what cannot be read; exit status 8", salvage),
 	ARG('q', "quiet", NULL, "no progress", quiet),
 	{.name = NULL},
 };
@@ -47,7 +53,7 @@ static const struct cli_option options[] = {
 static const struct tool tool = {
 	.name = "lazyclone-export",
 	.section = 1,
-	.usage = "lazyclone-export [-O raw|qcow2] [--snapshot NAME|--layer ID]\n"
+	.usage = "lazyclone-export [-O raw|qcow2] [--snapshot NAME|--layer ID] [--salvage]\n"
 		 "                        STORE CLONE DISK OUTPUT",
 	.summary = "Write a disk of a clone to an image file that needs nothing else.",
 	.options = options,
@@ -63,6 +69,8 @@ struct exporting {
 	const char *output;
 	char temp[PATH_MAX], raw[PATH_MAX]; /* files beside OUTPUT; "": not made */
 	uint8_t *buf, *back; /* DISK_IO_MAX each */
+	/* What was not read: the last place, which is not said yet, and all. */
+	uint64_t lost_off, lost_end, lost_bytes, lost_places;
 	struct err *err;
 };
 
@@ -111,11 +119,83 @@ static int compare_data(struct exporting *e, int fd, size_t len, uint64_t off)
 	return 0;
 }
 
-/* Call fn for all data of the disk, in pieces; or for all of it. */
-static int each_piece(struct exporting *e, int fd, bool holes,
+static void begin_progress(struct exporting *e, const char *what)
+{
+	progress_begin(&e->progress, what, stderr, e->args->quiet);
+}
+
+static void say_lost(struct exporting *e)
+{
+	if (e->lost_end == e->lost_off)
+		return;
+	progress_end(&e->progress);
+	fprintf(stderr, "%s: cannot be read, zeros instead: %" PRIu64 " bytes at %" PRIu64 "\n",
+		tool.name, e->lost_end - e->lost_off, e->lost_off);
+	begin_progress(e, e->output);
+	e->lost_places++;
+	e->lost_bytes += e->lost_end - e->lost_off;
+	e->lost_off = e->lost_end;
+}
+
+static void lose(struct exporting *e, size_t len, uint64_t off)
+{
+	if (e->lost_end != off) {
+		say_lost(e);
+		e->lost_off = off;
+	}
+	e->lost_end = off + len;
+}
+
+/* Block by block, in the place of a read that failed; first: of these bytes. */
+static int salvage(struct exporting *e, size_t len, uint64_t off, bool first)
+{
+	int rc = 0;
+
+	for (size_t done = 0, n; rc == 0 && done < len; done += n) {
+		n = min_u64(SALVAGE_BYTES, len - done);
+		rc = cancelled ? -EINTR : disk_read(e->disk, e->buf + done, n, off + done, 0);
+		if (rc != -EIO)
+			continue;
+		memset(e->buf + done, 0, n);
+		if (first)
+			lose(e, n, off + done);
+		rc = 0;
+	}
+	return rc;
+}
+
+static int read_piece(struct exporting *e, size_t len, uint64_t off, bool first)
+{
+	int rc = disk_read(e->disk, e->buf, len, off, 0);
+
+	if (rc == -EIO && e->args->salvage)
+		rc = salvage(e, len, off, first);
+	if (rc == 0)
+		return 0;
+	if (rc == -EINTR)
+		return err_set(e->err, rc, "cancelled");
+	err_sys(e->err, rc, "reading the disk at %" PRIu64, off);
+	err_hint(e->err, "lazyclone-fsck -n -f says what is damaged, --salvage goes on");
+	return rc;
+}
+
+/* The next run of data from *off on. 1: there is none any more. */
+static int next_run(struct exporting *e, uint64_t *off, uint64_t *ret_end)
+{
+	int rc = disk_seek(e->disk, *off, true, off);
+
+	if (rc == 0)
+		rc = disk_seek(e->disk, *off, false, ret_end);
+	if (rc == -ENXIO)
+		return 1;
+	return rc < 0 ? err_sys(e->err, rc, "looking for data at %" PRIu64, *off) : 0;
+}
+
+/* Call fn for all data of the disk, in pieces; or, again, for all of it. */
+static int each_piece(struct exporting *e, int fd, bool again,
 	int (*fn)(struct exporting *e, int fd, size_t len, uint64_t off))
 {
-	uint64_t size = disk_size(e->disk), off = 0, end = holes ? size : 0;
+	uint64_t size = disk_size(e->disk), off = 0, end = again ? size : 0;
 	int rc = 0;
 
 	while (rc == 0 && off < size) {
@@ -123,21 +203,19 @@ static int each_piece(struct exporting *e, int fd, bool holes,
 
 		if (cancelled)
 			return err_set(e->err, -EINTR, "cancelled");
-		if (off >= end && (disk_seek(e->disk, off, true, &off) < 0 ||
-					  disk_seek(e->disk, off, false, &end) < 0))
-			break; /* no data any more */
+		if (off >= end)
+			rc = next_run(e, &off, &end);
+		if (rc != 0)
+			break;
 		len = (size_t)min_u64(DISK_IO_MAX, min_u64(end, size) - off);
-		rc = disk_read(e->disk, e->buf, len, off, 0);
-		if (rc < 0) {
-			err_sys(e->err, rc, "reading the disk at %llu", (unsigned long long)off);
-			err_hint(e->err, "lazyclone-fsck -n -f says what is damaged");
-			return rc;
-		}
-		rc = fn(e, fd, len, off);
+		rc = read_piece(e, len, off, !again);
+		if (rc == 0)
+			rc = fn(e, fd, len, off);
 		off += len;
 		progress_update(&e->progress, off, size);
 	}
-	return rc;
+	say_lost(e);
+	return rc < 0 ? rc : 0;
 }
 
 /* A name beside OUTPUT that nobody else has. */
@@ -169,14 +247,14 @@ static int write_raw(struct exporting *e, char path[static PATH_MAX])
 		return fd;
 	if (ftruncate(fd, (off_t)disk_size(e->disk)) < 0)
 		return err_sys(e->err, -errno, "%s", path);
-	progress_begin(&e->progress, e->output, stderr, e->args->quiet);
+	begin_progress(e, e->output);
 	rc = each_piece(e, fd, false, write_data);
 	progress_end(&e->progress);
 	if (rc == 0 && fsync(fd) < 0)
 		rc = err_sys(e->err, -errno, "syncing %s", path);
 	if (rc == 0 && e->args->compare) {
 		posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-		progress_begin(&e->progress, "comparing", stderr, e->args->quiet);
+		begin_progress(e, "comparing");
 		rc = each_piece(e, fd, true, compare_data);
 		progress_end(&e->progress);
 	}
@@ -270,7 +348,14 @@ static int write_output(struct exporting *e, bool qcow2)
 	rc = e->buf && e->back ? 0 : err_sys(e->err, -ENOMEM, "%s", e->output);
 	if (rc == 0)
 		rc = qcow2 ? write_qcow2(e) : write_raw(e, e->temp);
-	return rc < 0 ? rc : publish(e);
+	if (rc == 0)
+		rc = publish(e);
+	if (rc == 0 && e->lost_places > 0)
+		rc = err_set(e->err, -EREMOTEIO,
+			"%s: %" PRIu64 " bytes in %" PRIu64
+			" places could not be read, and are zeros there",
+			e->output, e->lost_bytes, e->lost_places);
+	return rc;
 }
 
 static int run(const struct export_args *args, char **words, struct err *err)
@@ -298,6 +383,8 @@ static int run(const struct export_args *args, char **words, struct err *err)
 		stack_close(&view);
 	}
 	store_close(store);
+	if (rc == -EUCLEAN && !err->hint[0])
+		err_hint(err, "lazyclone-fsck says what can be saved, and repairs it");
 	return rc;
 }
 

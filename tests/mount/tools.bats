@@ -237,6 +237,44 @@ flip() {
 	[ -z "$(find "$DIR" -maxdepth 1 -name '*.tmp' -o -maxdepth 1 -name 'no.*')" ]
 }
 
+@test "an export salvages what can be read, says what is not, and exits 8" {
+	local log
+	serve
+	put vda 0 3000
+	cp "$MNT/web/vda.raw" "$DIR/read.raw"
+	stop_daemon
+	log=$STORE/clones/web/$(log_file vda).log
+	# Payloads of the first block, and of one in the middle.
+	flip "$log" 5000
+	flip "$log" 1000000
+	run_with 12 export_disk --salvage "$STORE" web vda "$DIR/no.raw"
+	[[ $output == *"hint: "*lazyclone-fsck* ]]
+	run_with 1 fsck -y -f "$STORE"
+	run_with 1 export_disk "$STORE" web vda "$DIR/no.raw"
+	[[ $output == *"hint: "*"--salvage"* ]]
+	run_with 8 export_disk --salvage --compare "$STORE" web vda "$DIR/out.raw"
+	[[ $output == *"zeros instead: 4096 bytes at 0"* ]]
+	[[ $output == *"8192 bytes in 2 places"* ]]
+	lost_is_zeros "$DIR/out.raw"
+	run_with 8 export_disk --salvage -O qcow2 "$STORE" web vda "$DIR/out.qcow2"
+	qemu-img compare "$DIR/out.raw" "$DIR/out.qcow2"
+	run_with 0 export_disk --salvage "$STORE" web vdb "$DIR/whole.raw"
+	[ -z "$(find "$DIR" -maxdepth 1 -name '*.tmp' -o -maxdepth 1 -name 'no.*')" ]
+}
+
+# lost_is_zeros FILE: it is what the mount read but for two blocks of zeros,
+# which $output lists.
+lost_is_zeros() {
+	local off at=0
+	while read -r off; do
+		cmp -n $((off - at)) -i "$at" "$DIR/read.raw" "$1"
+		cmp -n 4096 -i "$off:0" "$1" /dev/zero
+		at=$((off + 4096))
+	done < <(sed -n 's/.*4096 bytes at \([0-9]*\)$/\1/p' <<< "$output")
+	[ "$at" -gt 4096 ]
+	cmp -i "$at" "$DIR/read.raw" "$1"
+}
+
 @test "a snapshot and a layer are exported while the clone is in use" {
 	local layer
 	serve
