@@ -307,6 +307,12 @@ int attach_close_disk(void *ctx, struct disk *opened)
 	return rc;
 }
 
+void attach_drop_disk(void *ctx, struct disk *opened)
+{
+	disk_abandon(opened);
+	usage_closed(ctx);
+}
+
 struct keeping *attach_keeping(void *ctx)
 {
 	struct attached_disk *disk = ctx;

@@ -7,8 +7,7 @@
  * opened (EIO), nothing else; it is tried again at each open.
  *
  * The log and the layers of a disk change only while all disks of its clone
- * are open and in use (a snapshot), or all are closed and kept closed (a
- * reset). So who opens a disk needs no lock to read them.
+ * are open and in use (a snapshot), or all are suspended (a reset). So who opens a disk needs no lock to read them.
  *
  * Lock order: clone->verb_lock, a disk's change (fs/mount/load.h),
  * clone->change_lock, table->lock, clone->lock. The last two are not held while
@@ -89,6 +88,7 @@ void table_release(struct table *table);
 /* What the mount calls for a disk; ctx is its struct attached_disk. */
 int attach_open_disk(void *ctx, struct disk **ret_disk);
 int attach_close_disk(void *ctx, struct disk *opened);
+void attach_drop_disk(void *ctx, struct disk *opened);
 
 /* What the maintenance thread asks for. */
 struct keeping *attach_keeping(void *ctx);

@@ -18,11 +18,13 @@
 
 static int reset_locked(struct attached *clone, const char *to, struct err *err)
 {
+	const struct table *table = clone->table;
 	struct manifest *next;
 	int rc = attached_check(clone, err);
 
 	if (rc == 0)
-		rc = store_reset(clone->table->store, clone->manifest, to, &next, err);
+		rc = store_reset(table->store, clone->manifest, to,
+			space_pool_remains(table->pool), &next, err);
 	if (rc == 0)
 		attached_take(clone, next);
 	if (rc == -ENOTRECOVERABLE)
@@ -30,20 +32,21 @@ static int reset_locked(struct attached *clone, const char *to, struct err *err)
 	return rc;
 }
 
-/* Its disks are closed, and stay it. */
-static int reset_closed(struct attached *clone, const char *to, struct err *err)
+/* Its disks are suspended: what they are made of changes under none of them. */
+static int reset_suspended(struct attached *clone, const char *to, struct err *err)
 {
 	int rc;
 	SCOPED_LOCK(&clone->change_lock);
 
 	rc = reset_locked(clone, to, err);
-	for (uint32_t i = 0; i < clone->manifest->n_disks; i++)
+	/* Those that are open count themselves until they are dropped. */
+	for (uint32_t i = 0; rc == 0 && i < clone->manifest->n_disks; i++)
 		usage_closed(&clone->disks[i]);
 	return rc;
 }
 
 /* A disk that had grown more than its manifest says is of that size again. */
-static void reload(struct attached *clone)
+static void resume_replaced(struct attached *clone)
 {
 	uint64_t size_bytes[STORE_DISKS_MAX];
 
@@ -51,7 +54,7 @@ static void reload(struct attached *clone)
 	for (uint32_t i = 0; i < clone->manifest->n_disks; i++)
 		size_bytes[i] = clone->manifest->disks[i].size_bytes;
 	pthread_mutex_unlock(&clone->lock);
-	mount_reload(clone->table->mount, clone->shown, size_bytes);
+	mount_resume(clone->table->mount, clone->shown, MOUNT_REPLACED, size_bytes);
 }
 
 static int reset(struct attached *clone, const char *to, struct err *err)
@@ -60,14 +63,16 @@ static int reset(struct attached *clone, const char *to, struct err *err)
 	int rc;
 	SCOPED_LOCK(&clone->verb_lock);
 
-	rc = mount_unload(mount, clone->shown, err);
+	rc = mount_suspend(mount, clone->shown, err);
 	if (rc < 0)
 		return rc;
-	rc = reset_closed(clone, to, err);
+	rc = reset_suspended(clone, to, err);
+	/* In doubt the next opening finds out which logs count. */
 	if (rc == 0)
-		reload(clone);
+		resume_replaced(clone);
 	else
-		mount_reload(mount, clone->shown, NULL);
+		mount_resume(mount, clone->shown,
+			atomic_load(&clone->doubtful) ? MOUNT_CLOSED : MOUNT_AS_BEFORE, NULL);
 	return rc;
 }
 

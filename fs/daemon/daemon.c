@@ -80,6 +80,7 @@ static int make_mount(struct daemon *daemon, struct err *err)
 	const struct mount_backend backend = {
 		.open = attach_open_disk,
 		.close = attach_close_disk,
+		.drop = attach_drop_disk,
 		.space = tell_space,
 		.keep = attach_keep_attr,
 		.gone = mount_gone,

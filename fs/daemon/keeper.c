@@ -16,6 +16,7 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "fs/store/remains.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/clock.h"
 #include "fs/util/round.h"
@@ -315,6 +316,7 @@ static void go_round(struct keeper *keeper)
 	plan_memory(keeper);
 	if (keeper->unloaded > 0)
 		malloc_trim(0); /* else the freed indexes stay ours */
+	remains_let_go(space_pool_remains(keeper->pool));
 	space_pool_refill(keeper->pool);
 }
 

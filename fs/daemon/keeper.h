@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The maintenance thread: checkpoints, cleaning, closing of idle disks, the reserve.
  *
+ * What a reset threw away gets its space back in the next round (fs/store/remains.h).
+ *
  * One per daemon. It goes round the open disks and does one short step for
  * each that needs one; none of it is needed for data to be safe. Guests come
  * first: a disk that is in use gets steps with pauses between them, unless its

@@ -3,7 +3,7 @@
  *
  * What may be lost: nothing. A disk is only closed when what was acknowledged
  * is durable, unless its clone or the mount goes away, and then its last flush
- * is reported. tests/unit/fs/mount/test-load.c closes under load.
+ * is reported, or its content was thrown away, durably, by a reset. tests/unit/fs/mount/test-load.c closes under load.
  */
 #include "fs/mount/load.h"
 
@@ -126,18 +126,52 @@ static void remember(struct mount_disk *disk, struct disk *opened)
 	disk->last_write_sec = stats.last_write_sec;
 }
 
-int load_close(struct mount *mount, struct mount_disk *disk)
+static struct disk *take_aside(struct mount_disk *disk)
 {
-	struct disk *opened = atomic_exchange(&disk->disk, NULL);
+	struct disk *opened = disk->aside;
+
+	disk->aside = NULL;
+	return opened;
+}
+
+void load_set_aside(struct mount_disk *disk)
+{
+	disk->aside = atomic_exchange(&disk->disk, NULL);
+	if (!disk->aside)
+		return;
+	tree_wait_zero(disk->clone->tree, &disk->users);
+	remember(disk, disk->aside);
+}
+
+void load_put_back(struct mount_disk *disk)
+{
+	atomic_store(&disk->disk, take_aside(disk));
+}
+
+int load_close_aside(struct mount *mount, struct mount_disk *disk)
+{
+	struct disk *opened = take_aside(disk);
 
 	if (!opened)
 		return 0;
-	tree_wait_zero(disk->clone->tree, &disk->users);
 	/* Opened again it is whole, but without what was lost. */
 	if (disk_flush(opened) < 0)
 		atomic_store(&disk->lost, true);
-	remember(disk, opened);
 	return mount->backend.close(disk->ctx, opened);
+}
+
+void load_drop_aside(struct mount *mount, struct mount_disk *disk)
+{
+	struct disk *opened = take_aside(disk);
+
+	if (opened)
+		mount->backend.drop(disk->ctx, opened);
+}
+
+int load_close(struct mount *mount, struct mount_disk *disk)
+{
+	load_set_aside(disk);
+	return load_close_aside(mount, disk);
 }
 
 static bool is_idle(struct mount_disk *disk, struct disk *opened)

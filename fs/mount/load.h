@@ -49,6 +49,13 @@ int load_close_idle(struct mount *mount, struct mount_disk *disk);
  * next load_flush() tells, too. */
 int load_close(struct mount *mount, struct mount_disk *disk);
 
+/* Keep it from requests without closing it, for who has begun a change of it; then
+ * one of these ends that. Nothing happens to one that is not open. */
+void load_set_aside(struct mount_disk *disk);
+void load_put_back(struct mount_disk *disk);
+int load_close_aside(struct mount *mount, struct mount_disk *disk); /* as load_close() */
+void load_drop_aside(struct mount *mount, struct mount_disk *disk); /* backend's drop */
+
 /* No opening, closing or changing of attributes by anybody else meanwhile. */
 void load_begin_change(struct mount_disk *disk);
 void load_end_change(struct mount_disk *disk);

@@ -63,6 +63,8 @@ struct mount_backend {
 	int (*open)(void *disk_ctx, struct disk **ret_disk);
 	/* Close it: what disk_close() returns. */
 	int (*close)(void *disk_ctx, struct disk *disk);
+	/* Close it without keeping anything: what it held was thrown away. */
+	void (*drop)(void *disk_ctx, struct disk *disk);
 	/* Make changed attributes durable. */
 	int (*keep)(void *disk_ctx, const struct mount_attr *attr);
 	/* What statfs says; any thread, must not wait. disk_ctx NULL: of no
@@ -136,15 +138,23 @@ int mount_use_disk(struct mount *mount, struct mount_clone *clone, uint32_t i,
 	struct disk **ret_disk);
 void mount_unuse_disk(struct mount_clone *clone, uint32_t i);
 
-/* Close all disks of a clone, and keep them closed: requests wait until
- * mount_reload(), which always has to follow. -EBUSY, and all is as before:
- * one of them is open by somebody (still is after a moment). */
-int mount_unload(struct mount *mount, struct mount_clone *clone, struct err *err);
+/* No request uses a disk of the clone when this returned 0, and none begins
+ * before mount_resume(), which always has to follow. -EBUSY, and all is as
+ * before: one of them is open by somebody (still is after a moment). */
+int mount_suspend(struct mount *mount, struct mount_clone *clone, struct err *err);
 
-/* Let them be opened again. size_bytes: of each disk, if their content is another
- * now, else NULL: then the next fsync of one whose last flush failed says so.
- * What the kernel remembers of the disks is dropped. */
-void mount_reload(struct mount *mount, struct mount_clone *clone, const uint64_t *size_bytes);
+/* What became of the disks meanwhile. */
+enum mount_fate {
+	MOUNT_AS_BEFORE, /* nothing: they go on as they were */
+	MOUNT_CLOSED,    /* they are flushed, closed, and opened anew by who asks; the next
+			  * fsync of one whose last flush failed says so */
+	MOUNT_REPLACED,  /* their content is another, the old one is thrown away unflushed */
+};
+
+/* Let requests go on. size_bytes: of each disk that was replaced, else NULL. Of
+ * what was not as before the kernel forgets what it remembers. */
+void mount_resume(struct mount *mount, struct mount_clone *clone, enum mount_fate fate,
+	const uint64_t *size_bytes);
 
 /* mountpoint: canonical (fs/mount/mountpoint.h). 0 when requests are served. */
 int mount_start(struct mount *mount, const char *mountpoint, struct err *err);

@@ -49,6 +49,7 @@ struct mount_disk {
 	atomic_bool used;            /* by a request, since it was last visited */
 	int64_t idle_since_ms;       /* the visitor's */
 	_Atomic(struct disk *) disk; /* changes while changing is set by its changer */
+	struct disk *aside;          /* the changer's: kept from requests */
 	pthread_mutex_t load_lock;
 	pthread_cond_t changed;
 	bool changing;               /* load_lock */

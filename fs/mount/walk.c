@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Disks of a mount seen from outside a request: visiting the opened ones, keeping a clone closed. */
+/* Disks of a mount seen from outside a request: visiting the opened ones, suspending a clone. */
 #include <errno.h>
 
 #include "fs/mount/load.h"
@@ -75,7 +75,7 @@ static void end_changes(struct mount_clone *clone)
 		load_end_change(&clone->disks[i]);
 }
 
-int mount_unload(struct mount *mount, struct mount_clone *clone, struct err *err)
+int mount_suspend(struct mount *mount, struct mount_clone *clone, struct err *err)
 {
 	int rc = check_closed(clone, err);
 
@@ -93,24 +93,48 @@ int mount_unload(struct mount *mount, struct mount_clone *clone, struct err *err
 		return rc;
 	}
 	for (uint32_t i = 0; i < clone->n_disks; i++)
-		load_close(mount, &clone->disks[i]);
+		load_set_aside(&clone->disks[i]);
 	return 0;
 }
 
-void mount_reload(struct mount *mount, struct mount_clone *clone, const uint64_t *size_bytes)
+static void forget_attr(struct mount_disk *disk, const uint64_t *size_bytes)
 {
-	for (uint32_t i = 0; i < clone->n_disks; i++) {
-		struct mount_disk *disk = &clone->disks[i];
-		SCOPED_LOCK(&disk->attr_lock);
+	SCOPED_LOCK(&disk->attr_lock);
 
-		disk->known = false;
-		if (size_bytes) {
-			disk->attr.size_bytes = size_bytes[i];
-			atomic_store(&disk->lost, false);
-		}
-		clock_gettime(CLOCK_REALTIME, &disk->changed_at);
+	disk->known = false;
+	if (size_bytes) {
+		disk->attr.size_bytes = *size_bytes;
+		atomic_store(&disk->lost, false);
+	}
+	clock_gettime(CLOCK_REALTIME, &disk->changed_at);
+}
+
+static void meet_fate(struct mount *mount, struct mount_disk *disk, enum mount_fate fate)
+{
+	switch (fate) {
+	case MOUNT_AS_BEFORE:
+		load_put_back(disk);
+		break;
+	case MOUNT_CLOSED:
+		load_close_aside(mount, disk);
+		break;
+	case MOUNT_REPLACED:
+		load_drop_aside(mount, disk);
+		break;
+	}
+}
+
+void mount_resume(struct mount *mount, struct mount_clone *clone, enum mount_fate fate,
+	const uint64_t *size_bytes)
+{
+	bool other = fate != MOUNT_AS_BEFORE;
+
+	for (uint32_t i = 0; i < clone->n_disks; i++) {
+		meet_fate(mount, &clone->disks[i], fate);
+		if (other)
+			forget_attr(&clone->disks[i], size_bytes ? &size_bytes[i] : NULL);
 	}
 	end_changes(clone);
-	for (uint32_t i = 0; atomic_load(&mount->serving) && i < clone->n_disks; i++)
+	for (uint32_t i = 0; other && atomic_load(&mount->serving) && i < clone->n_disks; i++)
 		fuse_lowlevel_notify_inval_inode(mount->session, clone->disks[i].ino, 0, 0);
 }

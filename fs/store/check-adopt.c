@@ -66,7 +66,7 @@ static int remove_log(const struct io_gate *io, int dirfd, const struct id *id)
 
 	id_format(id, name);
 	rc = checkpoint_remove(io, dirfd, name);
-	return rc < 0 ? rc : delta_remove(io, dirfd, name);
+	return rc < 0 ? rc : delta_remove(io, dirfd, name, NULL);
 }
 
 /* Nothing names it: what cannot be removed is a stray. Returns rc. */

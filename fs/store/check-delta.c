@@ -149,7 +149,7 @@ static int fix_by_new_log(void *ctx, struct err *err)
 	if (rc == 0)
 		rc = c->target->adopt(c->target->ctx, &id, err);
 	else
-		delta_remove(c->io, c->target->dirfd, name);
+		delta_remove(c->io, c->target->dirfd, name, NULL);
 	return rc;
 }
 

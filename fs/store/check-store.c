@@ -429,7 +429,7 @@ static int fix_unused(void *ctx, struct err *err)
 {
 	struct checking_store *s = ctx;
 
-	return store_layers_sweep(s->store, err);
+	return store_layers_sweep(s->store, NULL, err);
 }
 
 static void check_unused(struct checking_store *s)

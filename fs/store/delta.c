@@ -18,6 +18,7 @@
 #include "fs/store/checkpoint.h"
 #include "fs/store/handle.h"
 #include "fs/store/record.h"
+#include "fs/store/remains.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/round.h"
 
@@ -75,7 +76,7 @@ int delta_create(const struct io_gate *io, int dirfd, const char *name, uint64_t
 	return rc < 0 ? err_sys(err, rc, "cannot create delta %s", name) : 0;
 }
 
-int delta_remove(const struct io_gate *io, int dirfd, const char *name)
+int delta_remove(const struct io_gate *io, int dirfd, const char *name, struct remains *remains)
 {
 	char file[NAME_TEXT];
 	int rc, super_rc;
@@ -86,7 +87,7 @@ int delta_remove(const struct io_gate *io, int dirfd, const char *name)
 	if (super_rc < 0)
 		return super_rc;
 	log_name(name, file);
-	rc = io->unlinkat(io, dirfd, file, 0);
+	rc = remains_unlink(remains, io, dirfd, file);
 	super_name(name, file);
 	super_rc = io->unlinkat(io, dirfd, file, 0);
 	if (rc < 0 && rc != -ENOENT)

@@ -62,6 +62,7 @@ enum delta_owner {
 };
 
 struct delta;
+struct remains;
 
 struct delta_options {
 	const struct io_gate *io; /* NULL: the kernel */
@@ -93,8 +94,8 @@ struct delta_stats {
 int delta_create(const struct io_gate *io, int dirfd, const char *name, uint64_t size_bytes,
 	struct err *err);
 
-/* Remove its files; missing ones are not an error. */
-int delta_remove(const struct io_gate *io, int dirfd, const char *name);
+/* Remove its files; missing ones are not an error. remains: remains.h, or NULL. */
+int delta_remove(const struct io_gate *io, int dirfd, const char *name, struct remains *remains);
 
 /* Lock and replay. -EBUSY: another opener holds it, or another host's daemon
  * owned it (see force_takeover). -EUCLEAN: damaged, foreign or too new, with
@@ -108,7 +109,7 @@ int delta_open(int dirfd, const char *name, const struct delta_options *options,
 int delta_close(struct delta *delta);
 
 /* Unlock and free without flushing or marking: what SIGKILL would leave. For
- * tests and for a delta whose owner was lost. */
+ * tests, and for a delta whose owner was lost or that is thrown away. */
 void delta_abandon(struct delta *delta);
 
 uint64_t delta_size(const struct delta *delta); /* bytes */

@@ -13,6 +13,7 @@
  *	7 fsync of the clone's directory  the new manifest: committed
  *	8 old logs' names deleted, newer  the new manifest, and garbage
  *	  checkpoints moved to layers/
+ *	9 of a reset: old logs let go     the new manifest, and files without a name
  *
  * 8 only after 7: else a power cut could bring back the manifest that names
  * them. When 7 fails, nobody knows; then nothing of either is deleted, and the
@@ -29,6 +30,7 @@
 #include "fs/store/delta.h"
 #include "fs/store/directory.h"
 #include "fs/store/layers.h"
+#include "fs/store/remains.h"
 #include "fs/util/cleanup.h"
 
 #define MANIFEST_TEMP DIRECTORY_MANIFEST ".tmp"
@@ -44,6 +46,7 @@ struct store_change {
 	int fd;              /* of the clone's directory */
 	int lock_fd;
 	enum outcome outcome;
+	struct remains *remains; /* the caller's, or NULL */
 	uint32_t n_disks;
 	struct id *old_log, *new_log; /* per disk; the same: it keeps its delta */
 	bool *layered;                /* per disk: the old log becomes a layer */
@@ -264,7 +267,7 @@ static void remove_logs(const struct store_change *change, const struct id *logs
 		if (!replaced(change, i))
 			continue;
 		id_format(&logs[i], log);
-		delta_remove(change->store->io, change->fd, log);
+		delta_remove(change->store->io, change->fd, log, change->remains);
 	}
 }
 
@@ -300,7 +303,7 @@ void store_change_end(struct store_change *change)
 }
 
 int store_reset(struct store *store, const struct manifest *now, const char *to,
-	struct manifest **ret_next, struct err *err)
+	struct remains *remains, struct manifest **ret_next, struct err *err)
 {
 	struct store_change *change = NULL;
 	struct manifest *next = NULL;
@@ -309,6 +312,7 @@ int store_reset(struct store *store, const struct manifest *now, const char *to,
 	if (rc == 0)
 		rc = store_change_begin(store, now, next, &change, err);
 	if (rc == 0) {
+		change->remains = remains;
 		rc = store_change_commit(change, err);
 		store_change_end(change);
 	}
@@ -318,7 +322,7 @@ int store_reset(struct store *store, const struct manifest *now, const char *to,
 	}
 	/* What cannot be swept now is by the next sweep. */
 	if (to)
-		store_layers_sweep(store, NULL);
+		store_layers_sweep(store, remains, NULL);
 	*ret_next = next;
 	return 0;
 }

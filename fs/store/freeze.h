@@ -26,8 +26,13 @@
  *	                    frozen is when it is opened (delta.h); old names in
  *	                    the clone's directory are swept.
  *
- * After a reset the data that was thrown away is there until the commit, and
- * gone after it.
+ * A reset needs no flush of what it throws away, and makes no checkpoint of it: a
+ * delta that was not flushed is, until the commit, what a power cut would leave of
+ * it without the reset, and gone after the commit. Its files lose their names then,
+ * before the reset is answered; their space is given back later (remains.h). A kill
+ * or a power cut in between leaves files with a name that no manifest names,
+ * swept like those of a freeze, or files without one, which are the file
+ * system's to delete.
  */
 #ifndef FS_STORE_FREEZE_H
 #define FS_STORE_FREEZE_H
@@ -53,6 +58,7 @@ int freeze_plan(const struct manifest *now, const uint64_t *size_bytes, const ch
 int reset_plan(const struct manifest *now, const char *to, struct manifest **ret_next,
 	struct err *err);
 
+struct remains;
 struct store_change;
 
 /* Prepare the change of a clone from manifest now to next: the empty logs that
@@ -74,10 +80,13 @@ int store_change_commit(struct store_change *change, struct err *err);
  * new logs and links; nothing when nobody knows. Frees change. NULL allowed. */
 void store_change_end(struct store_change *change);
 
-/* Throw the deltas of a clone away: reset_plan() and all of the change, for
- * disks that nobody has open. Then sweep what layers nobody needs. */
+/* Throw the deltas of a clone away: reset_plan() and all of the change. Nobody
+ * writes to its disks meanwhile, who has a delta open abandons it when this
+ * returned 0, and goes on with it when it failed. Then sweep what layers nobody
+ * needs. Large files only lose their names: their space goes to remains (NULL:
+ * is given back before this returns). */
 int store_reset(struct store *store, const struct manifest *now, const char *to,
-	struct manifest **ret_next, struct err *err);
+	struct remains *remains, struct manifest **ret_next, struct err *err);
 
 /* Make durable which manifest the clone has, before anything is acknowledged
  * on the ground of it: a killed change may have left one that is not. */

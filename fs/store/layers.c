@@ -184,6 +184,7 @@ int layers_check(const struct store *store, const struct manifest *m, struct err
 
 struct sweep {
 	struct store *store;
+	struct remains *remains; /* or NULL */
 	struct idset there;  /* in layers/, each at least once */
 	struct idset needed; /* by manifests */
 	struct idset unused;
@@ -303,7 +304,7 @@ static int sweep_unused(void *ctx, int fd, const char *entry)
 
 	if (!layers_file_id(entry, &id) || !idset_has(&sweep->unused, &id))
 		return 0;
-	rc = sweep->store->io->unlinkat(sweep->store->io, fd, entry, 0);
+	rc = remains_unlink(sweep->remains, sweep->store->io, fd, entry);
 	return rc == -ENOENT ? 0 : rc;
 }
 
@@ -321,9 +322,9 @@ static int sweep_locked(struct sweep *sweep)
 	return rc;
 }
 
-int store_layers_sweep(struct store *store, struct err *err)
+int store_layers_sweep(struct store *store, struct remains *remains, struct err *err)
 {
-	struct sweep sweep = {.store = store};
+	struct sweep sweep = {.store = store, .remains = remains};
 	struct err why = {.code = 0};
 	int rc = directory_writable(store, err);
 	int lock_fd;

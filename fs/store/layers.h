@@ -22,6 +22,7 @@
 #include <stdbool.h>
 
 #include "fs/store/idset.h"
+#include "fs/store/remains.h"
 #include "fs/store/store.h"
 #include "fs/util/err.h"
 
@@ -59,7 +60,8 @@ bool layers_file_id(const char *entry, struct id *ret_id);
 int layers_add_needed(const struct manifest *m, struct idset *needed);
 
 /* Delete the layers that no manifest names. -EUCLEAN: a manifest cannot be
- * read, -EBUSY: somebody is making layers needed; nothing was deleted. */
-int store_layers_sweep(struct store *store, struct err *err);
+ * read, -EBUSY: somebody is making layers needed; nothing was deleted.
+ * remains: remains.h, or NULL. */
+int store_layers_sweep(struct store *store, struct remains *remains, struct err *err);
 
 #endif

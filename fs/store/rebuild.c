@@ -127,6 +127,6 @@ int rebuild_delta(struct rebuild *rebuild, struct delta *view, struct err *err)
 	if (rc == 0)
 		rc = fill(&copy, err);
 	if (rc < 0)
-		delta_remove(rebuild->io, rebuild->dirfd, rebuild->name);
+		delta_remove(rebuild->io, rebuild->dirfd, rebuild->name, NULL);
 	return rc;
 }

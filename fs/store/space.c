@@ -15,6 +15,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "fs/store/remains.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/clock.h"
 #include "fs/util/round.h"
@@ -29,6 +30,7 @@ struct space_pool {
 	int dirfd;
 	uint64_t quota_bytes;
 	uint64_t reserve_bytes; /* wanted */
+	struct remains *remains;
 
 	pthread_mutex_t lock; /* a leaf; all below */
 	pthread_cond_t changed;
@@ -204,6 +206,11 @@ int space_spend(const struct io_gate *io, int store_dirfd, uint64_t bytes)
 	return rc;
 }
 
+struct remains *space_pool_remains(const struct space_pool *pool)
+{
+	return pool->remains;
+}
+
 void space_pool_refill(struct space_pool *pool)
 {
 	begin_change(pool);
@@ -219,6 +226,7 @@ int space_pool_open(const struct io_gate *io, int store_dirfd, uint64_t quota_by
 
 	if (!pool)
 		return err_sys(err, -ENOMEM, "store");
+	pool->remains = remains_new();
 	pool->io = io ? io : &io_kernel;
 	pool->dirfd = store_dirfd;
 	pool->quota_bytes = quota_bytes;
@@ -226,7 +234,7 @@ int space_pool_open(const struct io_gate *io, int store_dirfd, uint64_t quota_by
 	pool->reserve_fd = -1;
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->changed, NULL);
-	rc = fill(pool);
+	rc = pool->remains ? fill(pool) : -ENOMEM;
 	if (rc < 0 && !no_space(rc)) {
 		space_pool_close(pool);
 		return err_sys(err, rc, "store: file " RESERVE_FILE);
@@ -240,6 +248,7 @@ void space_pool_close(struct space_pool *pool)
 	if (!pool)
 		return;
 	assert(pool->spaces == 0);
+	remains_free(pool->remains);
 	if (pool->reserve_fd >= 0)
 		pool->io->close(pool->io, pool->reserve_fd);
 	pthread_cond_destroy(&pool->changed);
@@ -347,6 +356,9 @@ static int admit(struct space_pool *pool, uint64_t bytes)
 {
 	int rc = admit_now(pool, bytes);
 
+	/* What was thrown away a moment ago must not pause a guest. */
+	if (rc == -ENOSPC && remains_let_go(pool->remains))
+		rc = admit_now(pool, bytes);
 	return rc == -ENOSPC && settle(pool) ? admit_now(pool, bytes) : rc;
 }
 

@@ -22,8 +22,8 @@
  * content and its length need not survive, they are made again at opening.
  *
  * Threads: every call from any thread; takes and gives wait for no more than
- * the file system's fallocate, or its commit when it is full; the others for
- * nothing.
+ * the file system's fallocate, or when it is full its commit and the deletion of
+ * what was thrown away; the others for nothing.
  */
 #ifndef FS_STORE_SPACE_H
 #define FS_STORE_SPACE_H
@@ -47,6 +47,7 @@
 /* Beside what an urgent take asks for, for the file system's own needs. */
 #define SPACE_MARGIN_BYTES (UINT64_C(1) << 20)
 
+struct remains;
 struct space_pool;
 struct space;
 
@@ -78,6 +79,10 @@ void space_give(struct space *space, uint64_t bytes);
 /* Fill the reserve again if it is not whole and there is room. Done by takes
  * and gives, too. */
 void space_pool_refill(struct space_pool *pool);
+
+/* Where to leave files that are thrown away (remains.h): a take for which there
+ * is no room lets them go first. */
+struct remains *space_pool_remains(const struct space_pool *pool);
 
 /* For a process that makes room in a full store without being its daemon:
  * make bytes of the file system free, from the reserve. 0, -ENOSPC when the

@@ -505,7 +505,7 @@ int store_remove(struct store *store, const char *name, const struct id *id, str
 	store->io->close(store->io, fd);
 	/* What cannot be swept now is by the next sweep. */
 	if (rc == 0 && layered)
-		store_layers_sweep(store, NULL);
+		store_layers_sweep(store, NULL, NULL);
 	return rc;
 }
 
@@ -550,6 +550,6 @@ int store_sweep(struct store *store, struct err *err)
 	if (rc == 0 && store->lock_fd >= 0) /* the daemon's are the clones' directories */
 		rc = directory_each(store->io, store->clones_fd, ".", sweep_clone, store);
 	if (rc == 0)
-		store_layers_sweep(store, NULL); /* a clone that is damaged keeps them */
+		store_layers_sweep(store, NULL, NULL); /* a clone that is damaged keeps them */
 	return rc < 0 ? err_sys(err, rc, "store %s: cannot sweep it", store->path) : 0;
 }

@@ -115,7 +115,7 @@ static int memory_of(const struct pattern *pattern, uint64_t mib)
 	rc = write_pattern(pattern, blocks);
 	delta_stats(t.delta, &stats);
 	delta_abandon(t.delta);
-	delta_remove(NULL, t.dirfd, t.name);
+	delta_remove(NULL, t.dirfd, t.name, NULL);
 	if (rc == 0)
 		print(pattern->what, (double)stats.index_bytes / (double)(mib << 10),
 			"MiB per GiB");
@@ -269,7 +269,7 @@ static int bench_open(uint64_t mib)
 	rc = kills(mib << 20, span_blocks);
 	if (rc == 0)
 		rc = cold_and_warm();
-	delta_remove(NULL, t.dirfd, t.name);
+	delta_remove(NULL, t.dirfd, t.name, NULL);
 	return rc;
 }
 

@@ -198,7 +198,7 @@ int main(void)
 	for (uint64_t i = 0; i < kills; i++) {
 		if (i % KILLS_PER_DELTA == 0) {
 			if (i > 0)
-				delta_remove(&io_kernel, t.dirfd, t.name);
+				delta_remove(&io_kernel, t.dirfd, t.name, NULL);
 			new_delta();
 		}
 		one_kill();

@@ -84,27 +84,39 @@ static int open_log(const struct io_gate *io, int dirfd, const struct id *id, bo
 	return delta_open(dirfd, name, &options, ret_delta, err);
 }
 
-/* Open the delta of a disk, write, flush, close. */
-static int write_disk(struct duo *duo, int i, uint8_t value, struct err *err)
+static int open_and_write(struct duo *duo, int i, uint8_t value, struct delta **ret_delta,
+	struct err *err)
 {
 	static uint8_t block[DELTA_BLOCK_BYTES];
-	struct delta *delta;
 	int dirfd = store_clone_dirfd(duo->store, duo->m->name);
-	int rc = open_log(duo->io, dirfd, &duo->m->disks[i].log, false, &delta, err);
+	int rc = open_log(duo->io, dirfd, &duo->m->disks[i].log, false, ret_delta, err);
 
 	if (dirfd >= 0)
 		duo->io->close(duo->io, dirfd);
 	if (rc < 0)
 		return rc;
 	memset(block, value, sizeof(block));
-	rc = delta_write(delta, block, 1, DUO_BLOCK);
+	rc = delta_write(*ret_delta, block, 1, DUO_BLOCK);
 	if (rc == 0)
-		rc = delta_flush(delta);
+		return 0;
+	delta_abandon(*ret_delta);
+	return err_sys(err, rc, "write");
+}
+
+/* Open the delta of a disk, write, flush, close. */
+static int write_disk(struct duo *duo, int i, uint8_t value, struct err *err)
+{
+	struct delta *delta;
+	int rc = open_and_write(duo, i, value, &delta, err);
+
+	if (rc < 0)
+		return rc;
+	rc = delta_flush(delta);
 	if (rc == 0)
 		duo_now(duo->h)->ended = recorder_length(duo->rec);
 	/* Not closed: a daemon is killed rather than stopped. */
 	delta_abandon(delta);
-	return rc < 0 ? err_sys(err, rc, "write") : 0;
+	return rc < 0 ? err_sys(err, rc, "flush") : 0;
 }
 
 int duo_write(struct duo *duo, uint8_t value, struct err *err)
@@ -116,6 +128,19 @@ int duo_write(struct duo *duo, uint8_t value, struct err *err)
 		rc = write_disk(duo, i, value, err);
 	}
 	return rc;
+}
+
+int duo_write_loose(struct duo *duo, uint8_t value, struct err *err)
+{
+	duo_begin_phase(duo)->value[0] = value;
+	return open_and_write(duo, 0, value, &duo->loose, err);
+}
+
+static void drop_loose(struct duo *duo)
+{
+	if (duo->loose)
+		delta_abandon(duo->loose);
+	duo->loose = NULL;
 }
 
 static void take(struct duo *duo, struct manifest *next)
@@ -181,9 +206,11 @@ int duo_reset(struct duo *duo, const char *to, uint32_t layers, uint8_t value,
 
 	phase->layers = layers;
 	phase->value[0] = phase->value[1] = value;
-	rc = store_reset(duo->store, duo->m, to, &next, err);
-	if (rc == 0)
+	rc = store_reset(duo->store, duo->m, to, NULL, &next, err);
+	if (rc == 0) {
+		drop_loose(duo);
 		take(duo, next);
+	}
 	return duo_end_phase(duo, rc);
 }
 
@@ -229,6 +256,7 @@ int duo_start(struct duo *duo, const char *root, struct err *err)
 void duo_end(struct duo *duo)
 {
 	take(duo, NULL);
+	drop_loose(duo);
 	store_close(duo->store);
 	duo->store = NULL;
 }

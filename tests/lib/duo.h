@@ -45,6 +45,7 @@ struct duo {
 	struct duo_history *h;
 	struct store *store;
 	struct manifest *m; /* of "web"; NULL: it is not there */
+	struct delta *loose; /* open and not flushed, or NULL */
 };
 
 struct duo_phase *duo_now(struct duo_history *h);
@@ -63,6 +64,9 @@ void duo_end(struct duo *duo);
 /* Write to one disk, then to the other, each flushed: two phases. */
 int duo_write(struct duo *duo, uint8_t value, struct err *err);
 int duo_freeze(struct duo *duo, const char *name, struct err *err);
+/* Write to the first disk and do not flush; its delta stays open until duo_reset()
+ * throws it away, or duo_end(). */
+int duo_write_loose(struct duo *duo, uint8_t value, struct err *err);
 /* To what has so many layers and reads as value. */
 int duo_reset(struct duo *duo, const char *to, uint32_t layers, uint8_t value, struct err *err);
 int duo_forget(struct duo *duo, struct err *err); /* its first snapshot */

@@ -43,7 +43,7 @@ int onedelta_create(void **state)
 
 int onedelta_remove(void **state)
 {
-	return delta_remove(NULL, dirfd_, name);
+	return delta_remove(NULL, dirfd_, name, NULL);
 }
 
 int onedelta_dirfd(void)

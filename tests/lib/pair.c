@@ -290,7 +290,7 @@ int pair_reset(struct pair *pair, const char *to, struct err *err)
 	if (rc < 0) /* what is thrown away need not be closed well */
 		rc = 0;
 	drop_disks(pair);
-	rc = store_reset(pair->store, pair->m, to, &next, err);
+	rc = store_reset(pair->store, pair->m, to, NULL, &next, err);
 	if (rc == -ENOTRECOVERABLE)
 		return rc;
 	if (rc == 0) {

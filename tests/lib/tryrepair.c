@@ -98,7 +98,7 @@ const char *try_repair(const struct io_gate *io, int dirfd, const char *name)
 		if (!broken)
 			broken = look_at_new(io, dirfd, &trying.new_log);
 		id_format(&trying.new_log, new_name);
-		delta_remove(io, dirfd, new_name);
+		delta_remove(io, dirfd, new_name, NULL);
 	}
 	return broken;
 }

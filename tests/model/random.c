@@ -305,7 +305,7 @@ static void end_round(void)
 	open_disk();
 	check_all();
 	need(disk_close(t.disk), "close");
-	need(delta_remove(&io_kernel, t.dirfd, t.name), "remove");
+	need(delta_remove(&io_kernel, t.dirfd, t.name, NULL), "remove");
 }
 
 static bool round_is_long(void)

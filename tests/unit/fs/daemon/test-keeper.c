@@ -17,6 +17,7 @@
 
 #include "fs/daemon/keeper.h"
 #include "fs/mount/load.h"
+#include "fs/store/remains.h"
 #include "fs/util/clock.h"
 #include "fs/util/id.h"
 #include "tests/lib/rng.h"
@@ -386,6 +387,31 @@ static void a_failed_step_is_told_and_tried_later(void **state)
 }
 
 /* Stopped in the midst of its work, again and again. */
+static atomic_uint closes;
+
+static int count_close(const struct io_gate *io, int fd)
+{
+	atomic_fetch_add(&closes, 1);
+	return io_kernel.close(&io_kernel, fd);
+}
+
+static void what_was_thrown_away_is_let_go(void **state)
+{
+	struct io_gate counting = io_kernel;
+	int fd = openat(dirfd_, "log", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	counting.close = count_close;
+	assert_true(fd >= 0);
+	assert_int_equal(fallocate(fd, 0, 0, REMAINS_LEAST_BYTES), 0);
+	close(fd);
+	start(&(struct keeper_options){.idle_sec = 600, .memory_bytes = UINT64_MAX});
+	assert_int_equal(
+		remains_unlink(space_pool_remains(pool), &counting, dirfd_, "log"), 0);
+	WAIT_UNTIL(atomic_load(&closes) == 1);
+	keeper_stop(keeper);
+	keeper = NULL;
+}
+
 static void it_ends_when_told_to(void **state)
 {
 	for (int i = 0; i < 50; i++) {
@@ -412,6 +438,7 @@ int main(void)
 		TEST(cleaning_pauses_for_a_guest_at_work),
 		TEST(without_cleaning_nothing_is_moved),
 		TEST(a_failed_step_is_told_and_tried_later),
+		TEST(what_was_thrown_away_is_let_go),
 		TEST(it_ends_when_told_to),
 	};
 

@@ -28,7 +28,7 @@ static struct mount *mount;
 static struct mount_clone *web;
 static struct mount_disk *disk;
 static const struct io_gate *gate;
-static atomic_uint opened, closed;
+static atomic_uint opened, closed, dropped;
 static int open_error; /* what opening returns */
 
 /* ---- a backend of one delta ---- */
@@ -47,16 +47,24 @@ static int close_disk(void *ctx, struct disk *opened_disk)
 	return disk_close(opened_disk);
 }
 
+static void drop_disk(void *ctx, struct disk *opened_disk)
+{
+	atomic_fetch_add(&dropped, 1);
+	disk_abandon(opened_disk);
+}
+
 static int begin(void **state)
 {
 	const struct mount_options options = {.source = "test"};
-	const struct mount_backend backend = {.open = open_disk, .close = close_disk};
+	const struct mount_backend backend = {.open = open_disk, .close = close_disk,
+		.drop = drop_disk};
 	const struct mount_new_disk disks[] = {{.name = "vda.raw", .number = 1}};
 
 	gate = NULL;
 	open_error = 0;
 	atomic_store(&opened, 0);
 	atomic_store(&closed, 0);
+	atomic_store(&dropped, 0);
 	if (onedelta_create(state) < 0 || mount_new(&options, &backend, &mount, NULL) < 0 ||
 		mount_add(mount, "web", 7, 1000, disks, 1, &web, NULL) < 0)
 		return -1;
@@ -239,7 +247,8 @@ static void failed_flush_keeps_it_open(void **state)
 	gate = NULL;
 }
 
-/* Closed for a reset that does not come about. */
+/* Closed for a reset of which nobody knows whether it came about; one that did
+ * has nothing to tell. */
 static void failed_flush_is_told_after_closing(void **state)
 {
 	static struct saboteur saboteur;
@@ -254,15 +263,16 @@ static void failed_flush_is_told_after_closing(void **state)
 		assert_int_equal(load_flush(mount, disk), 0);
 		write_block(2, 22);
 		saboteur.kind = SABOTAGE_FAIL;
-		assert_int_equal(mount_unload(mount, web, NULL), 0);
+		assert_int_equal(mount_suspend(mount, web, NULL), 0);
+		mount_resume(mount, web, reset ? MOUNT_REPLACED : MOUNT_CLOSED,
+			reset ? &size : NULL);
 		saboteur.kind = SABOTAGE_NONE;
-		mount_reload(mount, web, reset ? &size : NULL);
 		assert_int_equal(load_flush(mount, disk), reset ? 0 : -EIO);
 		assert_int_equal(load_flush(mount, disk), 0);
 		assert_int_equal(read_block(1), 11);
 	}
-	assert_int_equal(mount_unload(mount, web, NULL), 0);
-	mount_reload(mount, web, NULL);
+	assert_int_equal(mount_suspend(mount, web, NULL), 0);
+	mount_resume(mount, web, MOUNT_CLOSED, NULL);
 	assert_int_equal(load_flush(mount, disk), 0);
 	gate = NULL;
 }
@@ -332,7 +342,7 @@ static void *use_once(void *arg)
 	return NULL;
 }
 
-static void unloaded_stays_closed_until_reloaded(void **state)
+static void suspended_stays_closed_until_resumed(void **state)
 {
 	const uint64_t size = 123 * B;
 	struct mount_disk_info info;
@@ -340,24 +350,63 @@ static void unloaded_stays_closed_until_reloaded(void **state)
 
 	write_block(5, 50);
 	atomic_store(&working, false);
-	assert_int_equal(mount_unload(mount, web, NULL), 0);
+	assert_int_equal(mount_suspend(mount, web, NULL), 0);
 	assert_false(is_open());
 	assert_int_equal(pthread_create(&thread, NULL, use_once, NULL), 0);
 	WAIT_UNTIL(atomic_load(&working));
 	assert_false(is_open());
 	assert_int_equal(atomic_load(&opened), 1);
-	mount_reload(mount, web, &size);
+	mount_resume(mount, web, MOUNT_REPLACED, &size);
 	pthread_join(thread, NULL);
 	assert_int_equal(read_block(5), 55);
 	assert_int_equal(load_close_idle(mount, disk), -EBUSY); /* unsynced */
 	mount_each_opened(mount, unload, NULL);
-	assert_int_equal(mount_unload(mount, web, NULL), 0); /* closed already */
-	mount_reload(mount, web, &size);
+	assert_int_equal(mount_suspend(mount, web, NULL), 0); /* closed already */
+	mount_resume(mount, web, MOUNT_REPLACED, &size);
 	mount_disk_info(web, 0, &info);
 	assert_int_equal(info.attr.size_bytes, size);
 }
 
-static void what_somebody_has_open_is_not_unloaded(void **state)
+/* Nothing of it is worth a flush. */
+static void replaced_is_dropped_unflushed(void **state)
+{
+	const uint64_t size = ONEDELTA_BLOCKS * B;
+	static struct saboteur saboteur;
+
+	saboteur_init(&saboteur, &io_kernel);
+	gate = &saboteur.gate;
+	write_block(1, 11);
+	saboteur.count[CALL_SYNC] = 0;
+	assert_int_equal(mount_suspend(mount, web, NULL), 0);
+	mount_resume(mount, web, MOUNT_REPLACED, &size);
+	assert_int_equal(saboteur.count[CALL_SYNC], 0);
+	assert_int_equal(atomic_load(&dropped), 1);
+	assert_int_equal(atomic_load(&closed), 0);
+	assert_false(is_open());
+	gate = NULL;
+}
+
+/* What was to replace it did not come about. */
+static void as_before_goes_on(void **state)
+{
+	write_block(1, 11);
+	assert_int_equal(mount_suspend(mount, web, NULL), 0);
+	assert_false(is_open());
+	mount_resume(mount, web, MOUNT_AS_BEFORE, NULL);
+	assert_true(is_open());
+	assert_int_equal(load_close_idle(mount, disk), -EBUSY); /* unsynced, as it was */
+	assert_int_equal(read_block(1), 11);
+	assert_int_equal(flush(), 0);
+	assert_int_equal(atomic_load(&opened), 1);
+	/* One that is closed stays it. */
+	mount_each_opened(mount, unload, NULL);
+	assert_int_equal(mount_suspend(mount, web, NULL), 0);
+	mount_resume(mount, web, MOUNT_AS_BEFORE, NULL);
+	assert_false(is_open());
+	assert_int_equal(read_block(1), 11);
+}
+
+static void what_somebody_has_open_is_not_suspended(void **state)
 {
 	struct err err = {0};
 	struct mount_disk *pinned;
@@ -365,13 +414,13 @@ static void what_somebody_has_open_is_not_unloaded(void **state)
 	write_block(1, 11);
 	pinned = tree_disk_pin_open(web->tree, disk->ino);
 	assert_ptr_equal(pinned, disk);
-	assert_int_equal(mount_unload(mount, web, &err), -EBUSY);
+	assert_int_equal(mount_suspend(mount, web, &err), -EBUSY);
 	assert_string_equal(err.message, "clone web: its disk vda.raw is open");
 	assert_int_equal(read_block(1), 11);
 	tree_disk_closed(pinned);
 	tree_disk_unpin(pinned);
-	assert_int_equal(mount_unload(mount, web, NULL), 0);
-	mount_reload(mount, web, NULL);
+	assert_int_equal(mount_suspend(mount, web, NULL), 0);
+	mount_resume(mount, web, MOUNT_CLOSED, NULL);
 	assert_int_equal(read_block(1), 11);
 }
 
@@ -387,8 +436,10 @@ int main(void)
 		TEST(failed_flush_keeps_it_open),
 		TEST(failed_flush_is_told_after_closing),
 		TEST(closed_under_load),
-		TEST(unloaded_stays_closed_until_reloaded),
-		TEST(what_somebody_has_open_is_not_unloaded),
+		TEST(suspended_stays_closed_until_resumed),
+		TEST(replaced_is_dropped_unflushed),
+		TEST(as_before_goes_on),
+		TEST(what_somebody_has_open_is_not_suspended),
 	};
 
 	return cmocka_run_group_tests(tests, onedelta_make_dir, onedelta_remove_dir);

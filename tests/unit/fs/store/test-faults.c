@@ -172,7 +172,7 @@ static void acknowledged_stays(void **state)
 		assert_int_equal(delta_create(NULL, dirfd, name, BLOCKS * (uint64_t)B, NULL), 0);
 		for (int i = 0; i < LIVES; i++)
 			live(dirfd, name, &gate, (round + i) % 2);
-		assert_int_equal(delta_remove(NULL, dirfd, name), 0);
+		assert_int_equal(delta_remove(NULL, dirfd, name, NULL), 0);
 	}
 	close(dirfd);
 	print_message("%u writes failed\n", atomic_load(&failed));

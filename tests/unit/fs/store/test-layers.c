@@ -150,7 +150,7 @@ static int freeze(struct manifest **m, unsigned int set, const char *name, struc
 static int reset(struct manifest **m, const char *to, struct err *err)
 {
 	struct manifest *next;
-	int rc = store_reset(store, *m, to, &next, err);
+	int rc = store_reset(store, *m, to, NULL, &next, err);
 
 	if (rc == 0)
 		replace(m, next);
@@ -307,12 +307,12 @@ static void unreadable_manifest_keeps_all(void **state)
 	assert_int_equal(rename(path, saved), 0);
 	remove_clone(m);
 	assert_int_equal(count_layer_files(), 4);
-	assert_int_equal(store_layers_sweep(store, &err), -EUCLEAN);
+	assert_int_equal(store_layers_sweep(store, NULL, &err), -EUCLEAN);
 	assert_non_null(strstr(err.message, "other"));
 	out = fopen(path, "we");
 	fputs("{}", out);
 	fclose(out);
-	assert_int_equal(store_layers_sweep(store, &err), -EUCLEAN);
+	assert_int_equal(store_layers_sweep(store, NULL, &err), -EUCLEAN);
 	assert_int_equal(store_sweep(store, &err), 0); /* which must not fail for it */
 	assert_int_equal(count_layer_files(), 4);
 	assert_int_equal(rename(saved, path), 0);
@@ -329,7 +329,7 @@ static void foreign_files_stay(void **state)
 	snprintf(path, sizeof(path), "%s/store/layers/notes.txt", top);
 	out = fopen(path, "we");
 	fclose(out);
-	assert_int_equal(store_layers_sweep(store, NULL), 0);
+	assert_int_equal(store_layers_sweep(store, NULL, NULL), 0);
 	assert_int_equal(count_layer_files(), 1);
 }
 

@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "fs/store/remains.h"
 #include "fs/store/slot.h"
 #include "fs/store/space.h"
 #include "fs/util/cleanup.h"
@@ -299,6 +300,25 @@ static void freed_space_fills_the_reserve(void **state)
 	assert_int_equal(space_take(space, 1, false), -ENOSPC); /* and nothing is left */
 }
 
+/* A guest that writes right after its reset must not be paused for want of what
+ * the reset threw away. */
+static void what_was_thrown_away_is_room(void **state)
+{
+	open_pool(NULL, 0, 0);
+	assert_int_equal(allocate_slot("log", SLOT_FULL_BYTES), 0);
+	hog(0);
+	assert_int_equal(remains_unlink(space_pool_remains(pool), &io_kernel, dirfd_, "log"), 0);
+	assert_int_equal(free_bytes(), 0);
+	assert_int_equal(space_take(space, SLOT_FULL_BYTES, false), 0);
+	assert_int_equal(allocate_slot("log", SLOT_FULL_BYTES), 0);
+	assert_int_equal(space_take(space, 1, false), -ENOSPC);
+	/* At the latest when the daemon ends. */
+	assert_int_equal(remains_unlink(space_pool_remains(pool), &io_kernel, dirfd_, "log"), 0);
+	assert_int_equal(free_bytes(), 0);
+	close_pool();
+	assert_int_equal(free_bytes(), SLOT_FULL_BYTES);
+}
+
 /* More than there is: the file system has the last word. */
 static void urgent_is_always_granted(void **state)
 {
@@ -426,6 +446,7 @@ int main(void)
 		TEST(refusal_costs_nothing),
 		TEST(full_store_can_be_emptied),
 		TEST(freed_space_fills_the_reserve),
+		TEST(what_was_thrown_away_is_room),
 		TEST(urgent_is_always_granted),
 		TEST(others_may_spend),
 		TEST(full_file_system_is_no_failure_to_open),
