@@ -9,6 +9,7 @@
 
 #include "fs/store/handle.h"
 #include "fs/store/look.h"
+#include "fs/store/revive.h"
 #include "fs/store/slot.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/round.h"
@@ -290,9 +291,7 @@ static bool header_unknown(const struct survey *s)
 	const struct scan *scan = s->scan;
 
 	for (uint32_t slot = 0; slot < scan->n_slots; slot++)
-		if ((scan->slots[slot].kind == SCAN_DAMAGED ||
-			    (scan->slots[slot].kind == SCAN_NEVER && slot < s->slots_witness)) &&
-			!explained(s, slot))
+		if (revive_is_gone(scan, slot, s->slots_witness) && !explained(s, slot))
 			return true;
 	return scan->n_slots < s->slots_witness;
 }
@@ -441,8 +440,10 @@ int survey_open(struct scan *scan, int dirfd, const char *name, bool checkpoint,
 		s->dirfd = dirfd;
 		s->name = name;
 		find_witnesses(s);
-		rc = build_steps(s);
+		rc = revive_headers(scan, s->slots_witness);
 	}
+	if (rc == 0)
+		rc = build_steps(s);
 	if (rc == 0 && checkpoint)
 		rc = find_checkpoint(s);
 	if (rc == 0)

@@ -5,7 +5,8 @@
  * log"). A survey follows the same path, but goes on behind a place where
  * records that were durable are missing: a loss. What lay there may have
  * changed any block, so behind a loss only that is known which was written
- * later. Two states are offered, neither of which mixes:
+ * later. (A segment whose header alone is gone is no loss where the header can be
+ * made again: revive.h.) Two states are offered, neither of which mixes:
  *
  *	survey_cut     the disk as it was before the first loss; only where all
  *	               its blocks are there: the log was never cleaned, or a

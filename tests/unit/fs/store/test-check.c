@@ -112,6 +112,32 @@ static void header_fields(void **state)
 	}
 }
 
+/* The log around it says what it was: also the first one, and the last. */
+static void lost_header_loses_nothing(void **state)
+{
+	static const uint8_t zeros[512];
+	unsigned int found;
+
+	EACH_STORE(kind) {
+		make(kind);
+		for (uint32_t slot = 0; slot < used_slots(); slot++) {
+			int fd;
+
+			onestore_restore();
+			fd = onestore_file("log");
+			assert_int_equal(pwrite(fd, zeros, sizeof(zeros), (off_t)slot_start(slot)),
+				sizeof(zeros));
+			close(fd);
+			snprintf(onestore.damage, sizeof(onestore.damage),
+				"kind %u, header of slot %u", kind, slot);
+			onestore_repair(false);
+			found = (unsigned int)(onestore.found_codes >> PROBLEM_LOG_CUT & 3);
+			if (found || onestore_bad_blocks() > 0)
+				fail_msg("%s: lost", onestore.damage);
+		}
+	}
+}
+
 /* Bytes all over the log: heads, tables, sums, payloads, padding. */
 static void record_bytes(void **state)
 {
@@ -245,6 +271,7 @@ int main(void)
 		cmocka_unit_test(super_fields),
 		cmocka_unit_test(both_supers),
 		cmocka_unit_test(header_fields),
+		cmocka_unit_test(lost_header_loses_nothing),
 		cmocka_unit_test(record_bytes),
 		cmocka_unit_test(checkpoint_bytes),
 		cmocka_unit_test(checkpoint_stands_for_the_log_before_it),
