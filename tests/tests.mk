@@ -22,13 +22,16 @@ MODEL_OPS ?= 1000000
 MODEL_SHORT_OPS ?= 200000
 RANDOM := $(O)/tests/model/random
 THREADS := $(O)/tests/model/threads
+QCOW2 := $(O)/tests/model/qcow2
 
-check-model-short: $(RANDOM) $(THREADS)
+check-model-short: $(RANDOM) $(THREADS) $(QCOW2)
 	$(Q)OPS=$(MODEL_SHORT_OPS) $(RANDOM)
 	$(Q)$(THREADS)
+	$(Q)$(QCOW2)
 
-check-model: $(RANDOM)
+check-model: $(RANDOM) $(QCOW2)
 	$(Q)OPS=$(MODEL_OPS) $(RANDOM)
+	$(Q)$(QCOW2)
 
 # The kill loop's program without kills, for the thread sanitizer.
 STRESSES := $(O)/tests/crash/stress $(O)/tiny/tests/crash/stress
