@@ -201,6 +201,13 @@ static bool get_count(const json_t *reply, const char *member, uint64_t *ret_val
 	return true;
 }
 
+int ctl_relink(struct ctl *ctl, const char *clone, const char *target, const char *path,
+	const char *identity, struct err *err)
+{
+	return ctl_call(ctl, json_pack("{s:s, s:s, s:s, s:s, s:s}", "verb", "relink", "clone",
+		clone, "disk", target, "path", path, "identity", identity), NULL, err);
+}
+
 int ctl_check(struct ctl *ctl, const char *clone, const char *target, uint64_t from_block,
 	struct ctl_checked *ret_checked, struct err *err)
 {

@@ -30,6 +30,8 @@
  *	                  are to be forgotten first. Sizes of disks stay
  *	forget CLONE NAME drop a snapshot's name; its layer stays while it is needed
  *	quota CLONE BYTES change its quota; 0: none
+ *	relink CLONE DISK PATH IDENTITY   its base is the one at PATH now. EBUSY while a
+ *	                  disk of the clone is open
  *	check CLONE DISK FROM  verify blocks of a disk from one on, for about a second
  *	stop              unmount and exit; EBUSY while a disk is open
  *
@@ -78,7 +80,8 @@ int ctl_call(struct ctl *ctl, json_t *request, json_t **ret_reply, struct err *e
  *	    "disks": [{"target", "path", "size_bytes", "log_bytes", "opened": BOOL (by the daemon),
  *	    "index_bytes", "replayed_bytes", (by opening it)
  *	    "live_bytes", "data_blocks", "last_write": SEC, "opens": N, "uid", "gid", "mode",
- *	    "layers": N, "base": PATH, "error": TEXT | null}],
+ *	    "layers": N, "base": PATH, "base_state": as of
+ *	    "bases", or "failed": it could not be held; "error": TEXT | null}],
  *	    "snapshots": [{"name", "created": SEC}] (oldest first)}],
  *	    (those from index_bytes to data_blocks are null while it is not opened: to know
  *	    them is to open its log)
@@ -104,6 +107,9 @@ int ctl_snapshot(struct ctl *ctl, const char *clone, const char *name, struct er
 int ctl_reset(struct ctl *ctl, const char *clone, const char *to, struct err *err);
 int ctl_forget(struct ctl *ctl, const char *clone, const char *name, struct err *err);
 int ctl_quota(struct ctl *ctl, const char *clone, uint64_t bytes, struct err *err);
+
+int ctl_relink(struct ctl *ctl, const char *clone, const char *target, const char *path,
+	const char *identity, struct err *err);
 
 /* One slice of a check. next_block: where to go on; at end_block: done. Blocks
  * count through the delta and then through each layer, so end_block is more than

@@ -40,6 +40,7 @@ static void attached_free(struct attached *clone)
 	for (uint32_t i = 0; clone->disks && i < clone->manifest->n_disks; i++) {
 		base_release(clone->disks[i].base);
 		free(clone->disks[i].error);
+		free(clone->disks[i].told);
 	}
 	free(clone->disks);
 	space_free(clone->space);
@@ -106,32 +107,38 @@ static int hold_base(struct attached_disk *disk, struct base **ret_base, struct 
 	pthread_mutex_unlock(&clone->lock);
 	if (!base)
 		rc = base_hold_known(from->base_path, from->base_identity, &base, err);
-	if (rc < 0)
-		return rc;
 	pthread_mutex_lock(&clone->lock);
-	if (!disk->base)
+	disk->base_error = rc;
+	if (rc == 0 && !disk->base)
 		disk->base = base_ref(base);
 	pthread_mutex_unlock(&clone->lock);
+	if (rc < 0)
+		return rc;
 	*ret_base = base;
 	return 0;
+}
+
+int attach_hold_base(struct attached_disk *disk, struct err *err)
+{
+	struct base *base;
+	int rc = hold_base(disk, &base, err);
+
+	if (rc == 0)
+		base_release(base); /* the disk has a hold of its own */
+	set_error(disk, rc < 0 ? err->message : NULL);
+	return rc;
 }
 
 static int hold_bases(struct attached *clone, bool strict, struct err *err)
 {
 	for (uint32_t i = 0; i < clone->manifest->n_disks; i++) {
-		struct base *base;
 		struct err why = {0};
-		int rc = hold_base(&clone->disks[i], &base, &why);
+		int rc = attach_hold_base(&clone->disks[i], &why);
 
-		if (rc == 0) {
-			base_release(base); /* the disk has a hold of its own */
-		} else if (strict) {
-			err_set(err, rc, "%s", why.message);
-			if (why.hint[0])
-				err_hint(err, "%s", why.hint);
+		if (rc < 0 && strict) {
+			if (err)
+				*err = why;
 			return rc;
-		} else {
-			set_error(&clone->disks[i], why.message);
 		}
 	}
 	return 0;
@@ -372,6 +379,14 @@ int attached_check(struct attached *clone, struct err *err)
 	return -EIO;
 }
 
+static void swap_texts(char **a, char **b)
+{
+	char *old = *a;
+
+	*a = *b;
+	*b = old;
+}
+
 static bool same_stack(const struct store_disk *a, const struct store_disk *b)
 {
 	if (!id_equal(&a->log, &b->log) || a->size_bytes != b->size_bytes ||
@@ -395,6 +410,9 @@ void attached_take(struct attached *clone, struct manifest *next)
 		for (uint32_t i = 0; i < m->n_disks; i++) {
 			struct store_disk *disk = &m->disks[i], *from = &next->disks[i];
 			struct store_layer *layers = disk->layers;
+
+			swap_texts(&disk->base_path, &from->base_path);
+			swap_texts(&disk->base_identity, &from->base_identity);
 
 			/* Who opens it just now reads its layers without a lock. */
 			if (same_stack(disk, from))

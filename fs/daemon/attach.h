@@ -40,7 +40,9 @@ struct attached_disk {
 	struct keeping keeping;
 	uint64_t closed_bytes; /* of the log that usage.h counts while it is closed */
 	struct base *base; /* clone->lock; NULL: could not be held, or there is none */
+	int base_error;    /* clone->lock; -errno of the last try to hold it, or 0 */
 	char *error;       /* clone->lock; why it cannot be opened, or NULL */
+	char *told;        /* clone->lock; the trouble of its base that is in the log, or NULL */
 };
 
 struct attached {
@@ -111,6 +113,10 @@ int table_detach(struct table *table, const char *name, const struct id *id, str
 int attached_get(struct table *table, const char *name, struct attached **ret_clone,
 	struct err *err);
 void attached_put(struct attached *clone);
+
+/* Hold the base of a disk, unless it is held; what fails is remembered, logged
+ * and returned. */
+int attach_hold_base(struct attached_disk *disk, struct err *err);
 
 /* next is the manifest now (a copy that was changed); takes it over. For who
  * has change_lock. */

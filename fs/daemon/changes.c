@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Reset, names of snapshots, quota, check: see changes.h. Snapshots: snapshot.c. */
+/* Reset, names of snapshots, quota, relink, check: see changes.h. Snapshots: snapshot.c. */
 #include "fs/daemon/changes.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
 
@@ -170,6 +171,113 @@ int table_quota(struct table *table, const char *name, uint64_t bytes, struct er
 	return rc;
 }
 
+/* ---- one disk ---- */
+
+static int find_disk(const struct attached *clone, const char *target, uint32_t *ret_index,
+	struct err *err)
+{
+	for (uint32_t i = 0; i < clone->manifest->n_disks; i++) {
+		if (strcmp(clone->manifest->disks[i].target, target) == 0) {
+			*ret_index = i;
+			return 0;
+		}
+	}
+	return err_set(err, -ENOENT, "clone %s: it has no disk %s", clone->manifest->name, target);
+}
+
+/* ---- relink: a base that is somewhere else now ----
+ *
+ * Power cut or kill: the old manifest or the new one. The base at its new
+ * place holds the same bytes, the caller says, so either reads the same.
+ */
+
+struct relink {
+	uint32_t disk;
+	const char *path, *identity;
+};
+
+static int set_text(char **text, const char *to)
+{
+	char *copy = strdup(to);
+
+	if (!copy)
+		return -ENOMEM;
+	free(*text);
+	*text = copy;
+	return 0;
+}
+
+static int set_base(struct manifest *m, const void *arg, struct err *err)
+{
+	const struct relink *to = arg;
+	struct store_disk *disk = &m->disks[to->disk];
+	int rc;
+
+	if (!disk->base_path)
+		return err_set(err, -ENOENT, "clone %s: disk %s has no base", m->name, disk->target);
+	rc = set_text(&disk->base_path, to->path);
+	if (rc == 0)
+		rc = set_text(&disk->base_identity, to->identity);
+	return rc < 0 ? err_sys(err, rc, "clone %s", m->name) : 0;
+}
+
+static void let_go_base(struct attached_disk *disk)
+{
+	struct base *old;
+
+	pthread_mutex_lock(&disk->clone->lock);
+	old = disk->base;
+	disk->base = NULL;
+	pthread_mutex_unlock(&disk->clone->lock);
+	base_release(old);
+}
+
+/* No request uses its disks. A base that still cannot be held (another
+ * file of its chain is missing) is the disk's error, not the change's. */
+static int relink_suspended(struct attached *clone, const struct relink *to, struct err *err)
+{
+	struct err why = {0};
+	int rc;
+	SCOPED_LOCK(&clone->change_lock);
+
+	rc = change_manifest(clone, set_base, to, err);
+	if (rc < 0)
+		return rc;
+	let_go_base(&clone->disks[to->disk]);
+	attach_hold_base(&clone->disks[to->disk], &why);
+	return 0;
+}
+
+static int relink(struct attached *clone, const char *target, struct relink *to, struct err *err)
+{
+	struct mount *mount = clone->table->mount;
+	int rc;
+	SCOPED_LOCK(&clone->verb_lock);
+
+	rc = find_disk(clone, target, &to->disk, err);
+	if (rc == 0)
+		rc = mount_suspend(mount, clone->shown, err);
+	if (rc < 0)
+		return rc;
+	rc = relink_suspended(clone, to, err);
+	mount_resume(mount, clone->shown, rc == 0 ? MOUNT_CLOSED : MOUNT_AS_BEFORE, NULL);
+	return rc;
+}
+
+int table_relink(struct table *table, const char *name, const char *target, const char *path,
+	const char *identity, struct err *err)
+{
+	struct relink to = {.path = path, .identity = identity};
+	struct attached *clone;
+	int rc = attached_get(table, name, &clone, err);
+
+	if (rc < 0)
+		return rc;
+	rc = relink(clone, target, &to, err);
+	attached_put(clone);
+	return rc;
+}
+
 /* ---- check ---- */
 
 static int check_disk(struct disk *disk, uint64_t from, struct disk_verified *ret_verified)
@@ -191,18 +299,6 @@ static int check_disk(struct disk *disk, uint64_t from, struct disk_verified *re
 	} while (sum.next < sum.end && clock_now_ms() < until);
 	*ret_verified = sum;
 	return 0;
-}
-
-static int find_disk(const struct attached *clone, const char *target, uint32_t *ret_index,
-	struct err *err)
-{
-	for (uint32_t i = 0; i < clone->manifest->n_disks; i++) {
-		if (strcmp(clone->manifest->disks[i].target, target) == 0) {
-			*ret_index = i;
-			return 0;
-		}
-	}
-	return err_set(err, -ENOENT, "clone %s: it has no disk %s", clone->manifest->name, target);
 }
 
 static int check_clone(struct attached *clone, const char *target, uint64_t from,

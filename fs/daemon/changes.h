@@ -20,6 +20,11 @@ int table_reset(struct table *table, const char *clone, const char *to, struct e
 int table_forget(struct table *table, const char *clone, const char *name, struct err *err);
 int table_quota(struct table *table, const char *clone, uint64_t bytes, struct err *err);
 
+/* A disk's base is now the one at path, with that identity. -EBUSY: a disk of
+ * the clone is in use. */
+int table_relink(struct table *table, const char *clone, const char *target, const char *path,
+	const char *identity, struct err *err);
+
 /* From one place on, for about a second. */
 int table_check(struct table *table, const char *clone, const char *target, uint64_t from,
 	struct disk_verified *ret_verified, struct err *err);

@@ -14,6 +14,7 @@
 #include "fs/daemon/process.h"
 #include "fs/daemon/usage.h"
 #include "fs/daemon/verbs.h"
+#include "fs/daemon/trouble.h"
 #include "fs/util/cleanup.h"
 
 enum reason {
@@ -118,6 +119,13 @@ static uint64_t layers_bytes(void *ctx)
 	return layer_pool_index_bytes(daemon->table.layers);
 }
 
+static void look_at_bases(void *ctx)
+{
+	struct daemon *daemon = ctx;
+
+	trouble_watch(&daemon->table);
+}
+
 static int start_keeper(struct daemon *daemon, struct err *err)
 {
 	const struct options *from = daemon->options;
@@ -131,6 +139,7 @@ static int start_keeper(struct daemon *daemon, struct err *err)
 		.of = attach_keeping,
 		.name = attach_name,
 		.shared_bytes = layers_bytes,
+		.look = look_at_bases,
 		.ctx = daemon,
 	};
 

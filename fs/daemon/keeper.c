@@ -316,6 +316,8 @@ static void go_round(struct keeper *keeper)
 	plan_memory(keeper);
 	if (keeper->unloaded > 0)
 		malloc_trim(0); /* else the freed indexes stay ours */
+	if (keeper->backend.look)
+		keeper->backend.look(keeper->backend.ctx);
 	remains_let_go(space_pool_remains(keeper->pool));
 	space_pool_refill(keeper->pool);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The maintenance thread: checkpoints, cleaning, closing of idle disks, the reserve.
+/* The maintenance thread: checkpoints, cleaning, closing of idle disks, the reserve,
+ * a look at the bases.
  *
  * What a reset threw away gets its space back in the next round (fs/store/remains.h).
  *
@@ -77,6 +78,7 @@ struct keeper_backend {
 	void (*name)(void *disk_ctx, char *name, size_t size);
 	/* Index memory that is no disk's alone: of the open layers. */
 	uint64_t (*shared_bytes)(void *ctx);
+	void (*look)(void *ctx); /* each round, at least every second; NULL: none */
 	void *ctx;
 };
 

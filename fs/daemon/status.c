@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "fs/ctl/server.h"
+#include "fs/daemon/trouble.h"
 #include "fs/daemon/usage.h"
 #include "fs/util/cleanup.h"
 
@@ -33,22 +34,29 @@ static json_t *upkeep_text(struct attached_disk *disk)
 static json_t *error_text(struct attached_disk *disk)
 {
 	struct attached *clone = disk->clone;
-	struct base_info base;
+	AUTO_FREE char *trouble = NULL;
 	SCOPED_LOCK(&clone->lock);
 
 	if (disk->error)
 		return ctl_text(disk->error);
-	if (!disk->base)
-		return upkeep_text(disk);
-	base_info(disk->base, &base);
-	if (base.state == BASE_CHANGED)
-		return json_sprintf("its base changed");
-	if (base.state == BASE_SUSPENDED)
-		return json_sprintf("its base is open for writing: reads of it wait");
-	if (base.moved)
-		return ctl_text("its base was moved or deleted, and is lost once the daemon stops: "
-			"put it back, or hydrate the clone");
-	return upkeep_text(disk);
+	trouble = trouble_text_locked(disk);
+	return trouble ? ctl_text(trouble) : upkeep_text(disk);
+}
+
+static json_t *base_path(struct attached_disk *disk)
+{
+	SCOPED_LOCK(&disk->clone->lock);
+	const char *path = disk->clone->manifest->disks[disk->index].base_path;
+
+	return path ? ctl_text(path) : NULL;
+}
+
+static json_t *base_state(struct attached_disk *disk)
+{
+	SCOPED_LOCK(&disk->clone->lock);
+	const char *state = trouble_state_locked(disk);
+
+	return state ? json_string(state) : NULL;
 }
 
 struct collection {
@@ -96,7 +104,7 @@ static json_t *disk_object(struct attached_disk *disk, struct collection *all)
 	snprintf(path, sizeof(path), "%s/%s/%s%s", all->mountpoint, disk->clone->manifest->name,
 		from->target, STORE_DISK_SUFFIX);
 	return json_pack("{s:s, s:o, s:o, s:o, s:b, s:o?, s:o?, s:o?, s:o?, s:o, s:o, s:o, s:o, s:o, "
-		"s:o, s:o?, s:o}",
+		"s:o, s:o?, s:o?, s:o}",
 		"target", from->target,
 		"path", ctl_text(path),
 		"size_bytes", number(info.attr.size_bytes),
@@ -112,7 +120,8 @@ static json_t *disk_object(struct attached_disk *disk, struct collection *all)
 		"gid", number(info.attr.gid),
 		"mode", number(info.attr.mode),
 		"layers", number(count_layers(disk)),
-		"base", from->base_path ? ctl_text(from->base_path) : NULL,
+		"base", base_path(disk),
+		"base_state", base_state(disk),
 		"error", error_text(disk));
 }
 
@@ -138,19 +147,6 @@ static json_t *clone_object(struct attached *clone, struct collection *all)
 		"snapshots", snapshots_array(clone));
 }
 
-static const char *state_name(const struct base_info *base)
-{
-	switch (base->state) {
-	case BASE_SUSPENDED:
-		return "suspended";
-	case BASE_CHANGED:
-		return "changed";
-	case BASE_READY:
-		break;
-	}
-	return base->moved ? "moved" : "ready";
-}
-
 static json_t *base_object(struct base *base)
 {
 	struct base_info info;
@@ -158,7 +154,7 @@ static json_t *base_object(struct base *base)
 	base_info(base, &info);
 	return json_pack("{s:o, s:s, s:b, s:o, s:o, s:o}",
 		"path", ctl_text(info.path),
-		"state", state_name(&info),
+		"state", trouble_state_name(&info),
 		"leased", (int)info.leased,
 		"size_bytes", number(info.size_bytes),
 		"allocated_bytes", number(info.allocated_bytes),

@@ -289,6 +289,29 @@ static int check(struct daemon *daemon, struct client *client, const json_t *req
 	return 0;
 }
 
+static int relink(struct daemon *daemon, struct client *client, const json_t *request,
+	json_t *reply, struct err *err)
+{
+	const char *path = text_of(request, "path", STORE_PATH_MAX - 1);
+	const char *identity = text_of(request, "identity", BASE_IDENTITY_MAX);
+	struct base_source *source;
+	const char *clone, *target;
+	int rc = clone_and(request, "relink", "disk", STORE_TARGET_MAX, &clone, &target, err);
+
+	if (rc < 0)
+		return rc;
+	if (!path || path[0] != '/')
+		return missing("relink", "path", err);
+	if (!identity)
+		return missing("relink", "identity", err);
+	rc = base_identity_source(path, identity, &source, err);
+	if (rc < 0)
+		return rc;
+	rc = check_paths(source, err);
+	base_source_free(source);
+	return rc < 0 ? rc : table_relink(&daemon->table, clone, target, path, identity, err);
+}
+
 static const struct verb {
 	const char *name;
 	int (*run)(struct daemon *daemon, struct client *client, const json_t *request,
@@ -302,6 +325,7 @@ static const struct verb {
 	{"reset", reset},
 	{"forget", forget},
 	{"quota", quota},
+	{"relink", relink},
 	{"check", check},
 };
 
