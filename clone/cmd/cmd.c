@@ -28,14 +28,16 @@ const struct cli_option global_options[] = {
 
 const struct verb *const verbs[] = {
 	&verb_clone, &verb_list, &verb_info, &verb_snapshot, &verb_reset, &verb_rm, &verb_hydrate,
-	&verb_quota, &verb_check, &verb_mount, &verb_umount, &verb_status, &verb_doctor,
+	&verb_quota, &verb_check, &verb_base, &verb_mount, &verb_umount, &verb_status, &verb_doctor,
 	&verb_version, &verb_help, NULL,
 };
 
-const struct verb *verb_find(const char *name)
+const struct verb *verb_find(const struct verb *noun, const char *name)
 {
-	for (const struct verb *const *v = verbs; *v; v++)
-		if (!strcmp((*v)->name, name))
+	size_t skip = noun ? strlen(noun->name) + 1 : 0;
+
+	for (const struct verb *const *v = noun ? noun->verbs : verbs; *v; v++)
+		if (!strcmp((*v)->name + skip, name))
 			return *v;
 	return NULL;
 }
@@ -90,24 +92,37 @@ static int check_words(const struct cmd *cmd, struct err *err)
 	return 0;
 }
 
+/* The options up to the next word; that word names a verb (of the noun that
+ * is known already), and the cmd's words are what follows it. */
+static int parse_verb(struct cmd *cmd, int argc, char **argv, struct err *err)
+{
+	const struct cli_option *tables[] = {global_options, NULL};
+	const struct verb *verb;
+	int rc = cli_parse(tables, &cmd->args, true, argc, argv, &cmd->n_words, err);
+
+	if (rc)
+		return cmd_usage(cmd, rc, err);
+	if (!cmd->n_words)
+		return 0;
+	verb = verb_find(cmd->verb, argv[0]);
+	if (!verb)
+		return cmd_usage(cmd, err_set(err, -EINVAL, "unknown verb '%s'", argv[0]), err);
+	cmd->verb = verb;
+	cmd->words = argv + 1;
+	cmd->n_words--;
+	return verb->verbs ? parse_verb(cmd, cmd->n_words, cmd->words, err) : 0;
+}
+
 /* The verb and all options of either side of it. */
 static int parse(struct cmd *cmd, int argc, char **argv, struct err *err)
 {
 	const struct cli_option *tables[] = {global_options, NULL, NULL};
-	int n_words;
-	int rc;
+	int rc = parse_verb(cmd, argc - 1, argv + 1, err);
 
-	rc = cli_parse(tables, &cmd->args, true, argc - 1, argv + 1, &n_words, err);
-	if (rc)
-		return cmd_usage(cmd, rc, err);
-	if (!n_words)
-		return 0;
-	cmd->verb = verb_find(argv[1]);
-	if (!cmd->verb)
-		return cmd_usage(cmd, err_set(err, -EINVAL, "unknown verb '%s'", argv[1]), err);
+	if (rc || !cmd->verb || cmd->verb->verbs)
+		return rc;
 	tables[1] = cmd->verb->options;
-	cmd->words = argv + 2;
-	rc = cli_parse(tables, &cmd->args, false, n_words - 1, cmd->words, &cmd->n_words, err);
+	rc = cli_parse(tables, &cmd->args, false, cmd->n_words, cmd->words, &cmd->n_words, err);
 	return rc ? cmd_usage(cmd, rc, err) : 0;
 }
 
@@ -127,6 +142,8 @@ static int run(struct cmd *cmd, struct err *err)
 		help_verb(stdout, cmd->verb);
 		return 0;
 	}
+	if (cmd->verb->verbs)
+		return cmd_usage(cmd, err_set(err, -EINVAL, "no verb given"), err);
 	rc = check_words(cmd, err);
 	return rc ? rc : cmd->verb->run(cmd, err);
 }

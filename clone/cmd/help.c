@@ -3,14 +3,20 @@
 #include "clone/cmd/help.h"
 
 #include <errno.h>
+#include <string.h>
+
+static void print_verbs(FILE *out, const struct verb *const *v, size_t skip)
+{
+	for (; *v; v++)
+		fprintf(out, "  %-10s%s\n", (*v)->name + skip, (*v)->summary);
+}
 
 void help_overview(FILE *out)
 {
 	fputs("lazyclone: instant, thin, crash-safe clones of libvirt virtual machines\n\n"
 	      "usage: lazyclone [OPTION...] VERB [ARGUMENT...]\n\n"
 	      "Verbs\n", out);
-	for (const struct verb *const *v = verbs; *v; v++)
-		fprintf(out, "  %-10s%s\n", (*v)->name, (*v)->summary);
+	print_verbs(out, verbs, 0);
 	fputs("\nOptions, before or after the verb\n", out);
 	cli_print_options(out, global_options);
 	fputs("\nExit status\n"
@@ -33,6 +39,12 @@ void help_verb(FILE *out, const struct verb *verb)
 		fputc('\n', out);
 	for (const char *const *line = verb->detail; line && *line; line++)
 		fprintf(out, "%s\n", *line);
+	if (verb->verbs) {
+		fputs("\nVerbs\n", out);
+		print_verbs(out, verb->verbs, strlen(verb->name) + 1);
+		fprintf(out, "\n'lazyclone %s VERB --help' says more about one.\n", verb->name);
+		return;
+	}
 	if (verb->options->name) {
 		fputs("\nOptions\n", out);
 		cli_print_options(out, verb->options);
@@ -43,15 +55,19 @@ void help_verb(FILE *out, const struct verb *verb)
 
 static int run_help(struct cmd *cmd, struct err *err)
 {
-	const struct verb *verb;
+	const struct verb *verb = NULL;
 
 	if (!cmd->n_words) {
 		help_overview(stdout);
 		return 0;
 	}
-	verb = verb_find(cmd->words[0]);
-	if (!verb) {
-		err_set(err, -EINVAL, "unknown verb '%s'", cmd->words[0]);
+	for (int i = 0; i < cmd->n_words; i++) {
+		const char *word = cmd->words[i];
+
+		verb = i == 0 || verb->verbs ? verb_find(verb, word) : NULL;
+		if (verb)
+			continue;
+		err_set(err, -EINVAL, "unknown verb '%s'", word);
 		err_hint(err, "try 'lazyclone --help'");
 		return -EINVAL;
 	}
@@ -62,8 +78,8 @@ static int run_help(struct cmd *cmd, struct err *err)
 const struct verb verb_help = {
 	.name = "help",
 	.summary = "say what a verb does",
-	.usage = (const char *const[]){"[VERB]", NULL},
+	.usage = (const char *const[]){"[VERB [VERB]]", NULL},
 	.options = no_options,
-	.max_words = 1,
+	.max_words = 2,
 	.run = run_help,
 };

@@ -61,28 +61,9 @@ static int print_disks(const json_t *disks)
 	return output_table_of(columns, disks, add_line);
 }
 
-/* "a, b, c"; caller frees. NULL: nobody. */
-static char *join_names(const json_t *names)
-{
-	AUTO_FREE char *text = NULL;
-	const json_t *name;
-	size_t i;
-
-	json_array_foreach(names, i, name) {
-		char *longer;
-
-		if (asprintf(&longer, "%s%s%s", text ? text : "", text ? ", " : "",
-			    json_string_value(name)) < 0)
-			return NULL;
-		free(text);
-		text = longer;
-	}
-	return steal_ptr(&text);
-}
-
 static int add_layer(struct output_table *table, const json_t *layer)
 {
-	AUTO_FREE char *users = join_names(json_object_get(layer, "needed_by"));
+	AUTO_FREE char *users = output_join(json_object_get(layer, "needed_by"));
 	char size[SIZE_TEXT];
 	const char *const cells[] = {
 		member_text(layer, "target", "?"),

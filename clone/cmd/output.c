@@ -159,6 +159,24 @@ int output_table_of(const struct output_column *columns, const json_t *array,
 	return rc;
 }
 
+char *output_join(const json_t *names)
+{
+	AUTO_FREE char *text = NULL;
+	const json_t *name;
+	size_t i;
+
+	json_array_foreach(names, i, name) {
+		char *longer;
+
+		if (asprintf(&longer, "%s%s%s", text ? text : "", text ? ", " : "",
+			    json_string_value(name)) < 0)
+			return NULL;
+		free(text);
+		text = longer;
+	}
+	return steal_ptr(&text);
+}
+
 const char *member_text(const json_t *object, const char *key, const char *otherwise)
 {
 	const char *text = json_string_value(json_object_get(object, key));

@@ -46,6 +46,9 @@ void output_table_free(struct output_table *table); /* NULL allowed */
 int output_table_of(const struct output_column *columns, const json_t *array,
 	int (*add)(struct output_table *table, const json_t *element));
 
+/* An array of strings as "a, b, c"; caller frees. NULL: none of them. */
+char *output_join(const json_t *texts);
+
 /* Members of JSON objects, as the verbs read them; absent and null are the same. */
 const char *member_text(const json_t *object, const char *key, const char *otherwise);
 uint64_t member_number(const json_t *object, const char *key);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "clone/cmd/verb.h"
+#include "clone/plan/base-notes.h"
 #include "clone/plan/remove.h"
 #include "clone/plan/session.h"
 
@@ -33,7 +34,11 @@ static int run_rm(struct cmd *cmd, struct err *err)
 	rc = cmd_session(cmd, &session, err);
 	if (!rc && !cmd->args.dry_run)
 		rc = session_recover(session, err);
-	return rc ? rc : cmd_each(cmd, remove_one, err);
+	if (rc)
+		return rc;
+	rc = cmd_each(cmd, remove_one, err);
+	base_notes_sweep(session);
+	return rc;
 }
 
 const struct verb verb_rm = {

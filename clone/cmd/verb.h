@@ -17,12 +17,13 @@ struct args {
 	bool quiet, verbose, json, help, version;
 
 	const char *original, *name, *disk_only, *count, *to, *snapshot, *quota, *delete;
-	bool start, dry_run, print_xml, all_or_none, force, quiesce, list, to_base;
+	bool start, dry_run, print_xml, all_or_none, force, quiesce, list, to_base, full, yes,
+		forget_missing;
 };
 
 /* One run of the program. */
 struct cmd {
-	const struct verb *verb; /* NULL until it is known */
+	const struct verb *verb; /* NULL until it is known; of a noun's verbs that one */
 	struct args args;
 	int n_words;
 	char **words; /* after the verb */
@@ -32,6 +33,8 @@ struct cmd {
 
 #define WORDS_ANY 0x7fffffff
 
+/* "base" is a noun: a row of which only name, summary, usage, detail and verbs
+ * count. The names of its verbs begin with it: "base list". */
 struct verb {
 	const char *name;
 	const char *summary;       /* one line for the overview */
@@ -42,17 +45,19 @@ struct verb {
 	const char *missing; /* the word that is missing below min_words */
 	int (*run)(struct cmd *cmd, struct err *err); /* 0 or -errno */
 	int (*status_of)(int rc); /* exit status of a -errno; NULL: err_exit_status() */
+	const struct verb *const *verbs; /* of a noun; ends with NULL */
 };
 
 extern const struct cli_option global_options[];
 extern const struct cli_option no_options[];
 
 extern const struct verb verb_clone, verb_list, verb_info, verb_rm, verb_hydrate, verb_snapshot,
-	verb_reset, verb_quota, verb_check, verb_mount, verb_umount, verb_status, verb_doctor,
+	verb_reset, verb_quota, verb_check, verb_base, verb_mount, verb_umount, verb_status, verb_doctor,
 	verb_version, verb_help;
 extern const struct verb *const verbs[]; /* ends with NULL */
 
-const struct verb *verb_find(const char *name); /* NULL: unknown */
+/* The verb called so; noun: among that one's. NULL: unknown. */
+const struct verb *verb_find(const struct verb *noun, const char *name);
 
 /* The session of this run. */
 int cmd_session(struct cmd *cmd, struct session **ret_session, struct err *err);

@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clone/plan/base-notes.h"
 #include "clone/plan/census.h"
 #include "clone/plan/interrupt.h"
 #include "clone/plan/making.h"
 #include "clone/plan/origin.h"
 #include "clone/plan/undo.h"
 #include "clone/state/journal.h"
+#include "clone/state/stores.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/clock.h"
 
@@ -87,6 +89,8 @@ static int find_store(struct run *run, struct err *err)
 		return origin_look(run->origin, err);
 	}
 	rc = session_need_store(run->session, true, &run->store, err);
+	if (rc == 0)
+		rc = stores_note(store_id(run->store), store_path(run->store), err);
 	if (rc == 0)
 		rc = session_need_daemon(run->session, true, &run->ctl, err);
 	return rc == 0
@@ -455,6 +459,16 @@ static void notice_held(const struct run *run, uint32_t failed)
 			"images: start a clone instead", name);
 }
 
+/* After the manifests, which need them: base-notes.c. */
+static void note_bases(const struct run *run, uint32_t failed)
+{
+	if (failed == run->options->count || makes_nothing(run->options))
+		return;
+	for (uint32_t i = 0; i < run->origin->n_disks; i++)
+		base_notes_take(run->session, run->origin->disks[i].path,
+			run->origin->disks[i].identity);
+}
+
 static int run_all(struct run *run, struct err *err)
 {
 	uint32_t failed, unstarted = 0;
@@ -471,6 +485,7 @@ static int run_all(struct run *run, struct err *err)
 	rc = end_journal(run, failed, err);
 	if (rc < 0)
 		return rc;
+	note_bases(run, failed);
 	if (run->options->start)
 		unstarted = start_all(run);
 	return sum_up(run, failed, unstarted, err);

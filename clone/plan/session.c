@@ -14,6 +14,7 @@
 #include "clone/plan/place.h"
 #include "clone/plan/service.h"
 #include "clone/state/paths.h"
+#include "clone/state/stores.h"
 #include "clone/virt/virt.h"
 #include "fs/ctl/ctl.h"
 #include "fs/store/store.h"
@@ -149,6 +150,10 @@ int session_need_store(struct session *session, bool create, struct store **ret_
 	}
 	session->store = store;
 	*ret_store = store;
+	/* Who makes clones insists; here it is for stores that are older than the
+	 * register, or were moved. */
+	if (create)
+		stores_note(store_id(store), store_path(store), NULL);
 	return 0;
 }
 

@@ -217,5 +217,6 @@ int base_record_remove(int store_dirfd, const char id[static BASE_RECORD_ID], st
 	file_name(id, name);
 	if (rc == 0 && unlinkat(dirfd, name, 0) < 0)
 		rc = -errno;
+	unlinkat(store_dirfd, BASE_RECORD_DIR, AT_REMOVEDIR); /* the last one */
 	return rc < 0 && rc != -ENOENT ? err_sys(err, rc, "%s/%s", BASE_RECORD_DIR, name) : 0;
 }

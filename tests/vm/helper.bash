@@ -34,7 +34,8 @@ vm_setup_file() {
 	VM_PREFIX=lct-${VM_DIR##*-}
 	VM_MOUNT=$VM_DIR/mnt
 	LAZYCLONE_STORE=$VM_DIR/store
-	export VM_DIR VM_PREFIX VM_MOUNT LAZYCLONE_STORE BUILD_BIN GUEST
+	LAZYCLONE_STORES=$VM_DIR/stores
+	export VM_DIR VM_PREFIX VM_MOUNT LAZYCLONE_STORE LAZYCLONE_STORES BUILD_BIN GUEST
 	[ -f "$GUEST/root.raw" ] || "$VM_ROOT/tests/guest/make-guest" "$GUEST"
 	cp "$GUEST/vmlinuz" "$GUEST/initrd" "$VM_DIR/"
 	mkdir "$VM_DIR/bin"

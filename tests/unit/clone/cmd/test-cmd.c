@@ -71,26 +71,34 @@ static void run(struct run *r, const char *line)
 	free(words);
 }
 
-static void help_names_every_verb(void **state)
+/* The help asked for by line has all verbs, and each of them has a help of its own. */
+static void help_names_verbs(const char *line, const struct verb *const *v, size_t skip)
 {
-	struct run r;
+	struct run r, other;
+	char words[128];
 
-	(void)state;
-	run(&r, "--help");
+	run(&r, line);
 	assert_int_equal(r.status, 0);
 	assert_string_equal(r.err, "");
-	for (const struct verb *const *v = verbs; *v; v++) {
-		struct run one;
-		char line[64];
-
-		assert_non_null(strstr(r.out, (*v)->name));
-		snprintf(line, sizeof(line), "%s --help", (*v)->name);
-		run(&one, line);
-		assert_int_equal(one.status, 0);
-		assert_string_equal(one.err, "");
-		assert_int_equal(strncmp(one.out, "usage: lazyclone ", 17), 0);
-		assert_non_null(strstr(one.out, (*v)->summary));
+	for (; *v; v++) {
+		snprintf(words, sizeof(words), "\n  %-10s%s", (*v)->name + skip, (*v)->summary);
+		assert_non_null(strstr(r.out, words));
+		snprintf(words, sizeof(words), "%s --help", (*v)->name);
+		if ((*v)->verbs)
+			help_names_verbs(words, (*v)->verbs, strlen((*v)->name) + 1);
+		run(&other, words);
+		assert_int_equal(other.status, 0);
+		assert_string_equal(other.err, "");
+		assert_int_equal(strncmp(other.out, "usage: lazyclone ", 17), 0);
+		assert_int_equal(strncmp(other.out + 17, (*v)->name, strlen((*v)->name)), 0);
+		assert_non_null(strstr(other.out, (*v)->summary));
 	}
+}
+
+static void help_names_every_verb(void **state)
+{
+	(void)state;
+	help_names_verbs("--help", verbs, 0);
 }
 
 static void help_by_either_way(void **state)
@@ -103,6 +111,9 @@ static void help_by_either_way(void **state)
 	assert_string_equal(a.out, b.out);
 	run(&a, "help");
 	run(&b, "--help");
+	assert_string_equal(a.out, b.out);
+	run(&a, "help base info");
+	run(&b, "base --help info");
 	assert_string_equal(a.out, b.out);
 }
 
@@ -137,6 +148,13 @@ static void wrong_use(void **state)
 		{"list extra", "list: one argument too many: 'extra'", "lazyclone list --help"},
 		{"--store", "option --store needs a value: DIR", "lazyclone --help"},
 		{"info", "info: CLONE is missing", "lazyclone info --help"},
+		{"base", "base: no verb given", "lazyclone base --help"},
+		{"base nonsense", "base: unknown verb 'nonsense'", "lazyclone base --help"},
+		{"base list extra", "base list: one argument too many: 'extra'",
+			"lazyclone base list --help"},
+		{"base -q info", "base info: PATH is missing", "lazyclone base info --help"},
+		{"help list extra", "unknown verb 'extra'", "lazyclone --help"},
+		{"help base extra", "unknown verb 'extra'", "lazyclone --help"},
 		{"info a b", "info: one argument too many: 'b'", "lazyclone info --help"},
 		{"rm", "rm: CLONE is missing", "lazyclone rm --help"},
 		{"rm --force=yes a", "rm: option --force takes no value", "lazyclone rm --help"},

@@ -88,6 +88,8 @@ static void test_life(void **state)
 	assert_int_equal(base_record_remove(dirfd, ID_A, NULL), 0);
 	assert_false(base_record_exists(dirfd, ID_A));
 	assert_int_equal(count(), 1);
+	assert_int_equal(base_record_remove(dirfd, ID_B, NULL), 0);
+	assert_int_equal(faccessat(dirfd, BASE_RECORD_DIR, F_OK, 0), -1);
 }
 
 /* Whatever of the file is missing: damaged, never half a record. */
