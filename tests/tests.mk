@@ -44,9 +44,7 @@ check-threads: $(THREADS) $(STRESSES)
 CRASHES := $(filter $(O)/tests/crash/%,$(MODELS)) $(filter $(O)/tiny/tests/crash/%,$(TINIES))
 
 check-crash: $(CRASHES)
-	$(Q)bad=0; for program in $(CRASHES); do \
-		case "$${program##*/}" in $(TEST)) "$$program" || bad=1 ;; esac; \
-	done; exit $$bad
+	$(Q)tests/lib/run-programs -v '$(TEST)' $(CRASHES)
 
 # Each target with clang's fuzzer for FUZZ_SECONDS; what it finds lies in build/fuzz/found.
 FUZZ_SECONDS ?= 60
