@@ -15,6 +15,8 @@
  * A reset throws away an open delta that was not flushed, as the daemon does.
  *
  * The test of the test: a run that syncs nothing must be found out.
+ *
+ * SEED= brings a run back. DEEP=1: three times as many of the states.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -38,6 +40,7 @@
 
 static char work_root[TEMP_PATH_MAX], state_root[TEMP_PATH_MAX], second_root[TEMP_PATH_MAX];
 static uint64_t second_states;
+static unsigned int part = 3; /* of the states to try with DEEP=1, one in so many */
 
 static int complain(const struct duo_history *h, const char *what, const char *why)
 {
@@ -416,7 +419,7 @@ static int run(uint64_t *rng, bool lie, uint64_t *states)
 {
 	struct duo_history h = {.quiet = lie};
 	const struct cut_options base = {
-		.tears_max = 2, .subset_max = 3, .subsets_random = 4, .scattered = 1, .sample = 2,
+		.tears_max = 2, .subset_max = 3, .subsets_random = 4, .scattered = 1, .sample = 2 * part,
 		.rng = rng};
 	struct cut_options options = base;
 	struct duo life = {.h = &h, .rec = recorder_new(work_root, NULL, &io_kernel)};
@@ -493,7 +496,7 @@ static int run_death(uint64_t *rng, bool resets, uint64_t calls, uint64_t *state
 {
 	struct duo_history h = {.n_phases = 0};
 	struct cut_options options = {.tears_max = 0, .subset_max = 2, .subsets_random = 2,
-		.sample = 8, .rng = rng};
+		.sample = 8 * part, .rng = rng};
 	struct duo life = {.h = &h, .rec = recorder_new(work_root, NULL, &io_kernel)};
 	struct death death = {.left = calls};
 	struct err err = {.code = 0};
@@ -561,7 +564,9 @@ int main(void)
 	uint64_t states = 0, lie_states = 0, death_states = 0, deaths = 0;
 	int failed = 0;
 
-	printf("layers-powercut: SEED=%" PRIu64 "\n", seed);
+	if (env_number("DEEP", 0))
+		part = 1;
+	printf("layers-powercut: SEED=%" PRIu64 "%s\n", seed, part == 1 ? " DEEP=1" : "");
 	fflush(stdout);
 	temp_dir_fast("layers", work_root);
 	temp_dir_fast("layers-cut", state_root);
