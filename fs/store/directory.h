@@ -6,6 +6,7 @@
 #include "fs/store/label.h"
 #include "fs/store/store.h"
 
+#define DIRECTORY_BASES "bases" /* made when the first copy or record of a base is */
 #define DIRECTORY_CLONES "clones"
 #define DIRECTORY_LAYERS "layers"
 #define DIRECTORY_LAYERS_LOCK "layers.lock"

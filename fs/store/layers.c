@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "fs/store/copies.h"
 #include "fs/store/delta.h"
 #include "fs/store/directory.h"
 #include "fs/util/cleanup.h"
@@ -188,6 +189,8 @@ struct sweep {
 	struct idset there;  /* in layers/, each at least once */
 	struct idset needed; /* by manifests */
 	struct idset unused;
+	struct idset needed_copies; /* of bases, by manifests */
+	bool unused_copies;
 	struct err *err;
 };
 
@@ -241,11 +244,14 @@ static int read_needed(struct sweep *sweep, int fd, const char *entry, bool may_
 		return 0;
 	if (rc == 0)
 		rc = manifest_parse(text, len, &m, NULL);
-	if (rc == 0)
+	if (rc == 0) {
 		rc = layers_add_needed(m, &sweep->needed);
-	else if (rc != -ENOMEM)
+		if (rc == 0)
+			rc = copies_add_needed(m, &sweep->needed_copies);
+	} else if (rc != -ENOMEM) {
 		rc = err_set(sweep->err, -EUCLEAN,
 			"cannot read the manifest of %s, which may name layers", entry);
+	}
 	manifest_free(m);
 	return rc;
 }
@@ -282,18 +288,22 @@ static int find_unused(struct sweep *sweep)
 	const struct store *store = sweep->store;
 	int rc = directory_each(store->io, store->layers_fd, ".", add_there, sweep);
 
-	if (rc == 0 && sweep->there.count == 0)
+	if (rc == 0)
+		rc = copies_any_unused(store, &sweep->needed_copies, &sweep->unused_copies);
+	if (rc == 0 && sweep->there.count == 0 && !sweep->unused_copies)
 		return 0;
 	if (rc == 0)
 		rc = directory_each(store->io, store->staging_fd, ".", read_stage, sweep);
 	if (rc == 0)
 		rc = directory_each(store->io, store->clones_fd, ".", read_clone, sweep);
 	idset_sort(&sweep->needed);
+	idset_sort(&sweep->needed_copies);
 	for (size_t i = 0; rc == 0 && i < sweep->there.count; i++) {
 		if (!idset_has(&sweep->needed, &sweep->there.id[i]))
 			rc = idset_add(&sweep->unused, &sweep->there.id[i]);
 	}
-	return rc;
+	return rc < 0 ? rc : copies_any_unused(
+		store, &sweep->needed_copies, &sweep->unused_copies);
 }
 
 static int sweep_unused(void *ctx, int fd, const char *entry)
@@ -313,12 +323,14 @@ static int sweep_locked(struct sweep *sweep)
 	const struct store *store = sweep->store;
 	int rc = find_unused(sweep);
 
-	if (rc < 0 || sweep->unused.count == 0)
+	if (rc < 0 || (sweep->unused.count == 0 && !sweep->unused_copies))
 		return rc;
 	idset_sort(&sweep->unused);
 	rc = make_durable(sweep);
 	if (rc == 0)
 		rc = directory_each(store->io, store->layers_fd, ".", sweep_unused, sweep);
+	if (rc == 0 && sweep->unused_copies)
+		rc = copies_sweep(store, &sweep->needed_copies);
 	return rc;
 }
 
@@ -338,6 +350,7 @@ int store_layers_sweep(struct store *store, struct remains *remains, struct err 
 	idset_release(&sweep.there);
 	idset_release(&sweep.needed);
 	idset_release(&sweep.unused);
+	idset_release(&sweep.needed_copies);
 	if (rc == -EUCLEAN && why.code)
 		return err_set(err, rc, "store %s: %s", store->path, why.message);
 	return rc < 0 ? err_sys(err, rc, "store %s: cannot sweep its layers", store->path) : 0;

@@ -59,9 +59,9 @@ bool layers_file_id(const char *entry, struct id *ret_id);
 /* Add the layers that m names to a set. -ENOMEM. */
 int layers_add_needed(const struct manifest *m, struct idset *needed);
 
-/* Delete the layers that no manifest names. -EUCLEAN: a manifest cannot be
- * read, -EBUSY: somebody is making layers needed; nothing was deleted.
- * remains: remains.h, or NULL. */
+/* Delete the layers that no manifest names, and so the copies of bases
+ * (copies.h). -EUCLEAN: a manifest cannot be read, -EBUSY: somebody is making
+ * layers needed; nothing was deleted. remains: remains.h, or NULL. */
 int store_layers_sweep(struct store *store, struct remains *remains, struct err *err);
 
 #endif

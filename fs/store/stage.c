@@ -6,7 +6,7 @@
  *	1 mkdir staging/ID                    an empty stage: the journal's to sweep
  *	2 each delta's super, synced          a stage
  *	3 the manifest, synced                a stage; from now on no sweep
- *	  (under the layers' lock)            deletes the layers it names
+ *	  (under the layers' lock)            deletes the layers and copies it names
  *	4 (the tool's files, synced by it)    a stage
  *	5 fsync of staging/ID                 a stage; whole if it is found in clones/
  *	6 rename to clones/NAME, no replace   a stage or a whole clone
@@ -25,6 +25,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/store/copies.h"
 #include "fs/store/delta.h"
 #include "fs/store/directory.h"
 #include "fs/store/layers.h"
@@ -110,6 +111,8 @@ static int make_manifest(struct store_stage *stage, const struct manifest *m, st
 
 	if (rc == 0)
 		rc = layers_check(stage->store, m, err);
+	if (rc == 0)
+		rc = copies_check(stage->store, m, err);
 	layers_unlock(stage->store, lock_fd);
 	return rc;
 }

@@ -27,6 +27,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "fs/store/copies.h"
 #include "fs/store/directory.h"
 #include "fs/store/layers.h"
 #include "fs/store/strays.h"
@@ -465,10 +466,15 @@ int store_manifest_write(struct store *store, const struct manifest *m, struct e
 	return rc < 0 ? err_sys(err, rc, "clone %s: cannot write its manifest", m->name) : 0;
 }
 
-static bool has_layers(const struct manifest *m)
+/* Layers, or a copy of its base: what may be needed by nobody else. */
+static bool has_shared(const struct manifest *m)
 {
+	struct id id;
+
 	for (uint32_t i = 0; i < m->n_disks; i++) {
-		if (m->disks[i].n_layers > 0)
+		const char *base = m->disks[i].base_path;
+
+		if (m->disks[i].n_layers > 0 || (base && store_copy_of(base, &id)))
 			return true;
 	}
 	return false;
@@ -491,7 +497,7 @@ static int retire(struct store *store, int fd, const char *name, const struct id
 int store_remove(struct store *store, const char *name, const struct id *id, struct err *err)
 {
 	struct manifest *m = NULL;
-	bool layered;
+	bool shared;
 	int fd = -1;
 	int rc = directory_writable(store, err);
 
@@ -499,12 +505,12 @@ int store_remove(struct store *store, const char *name, const struct id *id, str
 		rc = directory_clone(store, name, id, &fd, &m, err);
 	if (rc < 0)
 		return rc;
-	layered = has_layers(m);
+	shared = has_shared(m);
 	manifest_free(m);
 	rc = retire(store, fd, name, id, err);
 	store->io->close(store->io, fd);
 	/* What cannot be swept now is by the next sweep. */
-	if (rc == 0 && layered)
+	if (rc == 0 && shared)
 		store_layers_sweep(store, NULL, NULL);
 	return rc;
 }

@@ -10,6 +10,8 @@
  *	    ...                    files of the cloning tool (record, pristine NVRAM)
  *	STORE/layers/              LOGID.super, .log, .ckpt: frozen deltas, each named by one or
  *	                           more manifests, shared by the clones stacked on it
+ *	STORE/bases/               ID/: copies of originals that clones read (copies.h); records
+ *	                           of base files (clone/state)
  *	STORE/reserve              allocated blocks for making room (space.h)
  *	STORE/staging/             clones being made: not there yet
  *	STORE/trash/               clones being removed: gone already
@@ -168,7 +170,7 @@ struct store_stage;
 
 /* Begin: a directory in staging/, with the deltas and the manifest of m in
  * it, their content synced. -EEXIST if a clone of that name is there already;
- * -ENOENT if a layer that m names is not there: from a 0 on no sweep deletes it. */
+ * -ENOENT if a layer or copy that m names is not there: from a 0 on no sweep deletes it. */
 int store_stage(struct store *store, const struct manifest *m, struct store_stage **ret_stage,
 	struct err *err);
 /* To add files. Sync their content; store_commit() syncs the directory. */
