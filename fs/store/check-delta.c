@@ -32,6 +32,7 @@ struct checking {
 	int super_fd; /* locked, to repair by; -1 */
 	struct scan *scan;
 	struct delta *view; /* what a new log is to be made of */
+	bool tried;         /* to make one: somebody said yes */
 };
 
 int check_report(struct check *check, enum problem_code code, const char *where,
@@ -139,6 +140,7 @@ static int fix_by_new_log(void *ctx, struct err *err)
 	};
 	int rc;
 
+	c->tried = true;
 	id_format(&id, name);
 	rc = rebuild_delta(&rebuild, c->view, err);
 	if (rc < 0)
@@ -248,8 +250,11 @@ static int ask_lost(struct checking *c, struct survey *s)
 		uint64_t damages = c->check->damages;
 
 		rc = survey_cut(s, &view);
-		if (rc < 0 || ask_new_log(c, PROBLEM_LOG_CUT, detail, view))
+		if (rc < 0)
 			return rc;
+		ask_new_log(c, PROBLEM_LOG_CUT, detail, view);
+		if (c->tried) /* one that failed can be tried again: no reason to lose more */
+			return 0;
 		c->check->damages = damages; /* the other way out of the same problem */
 	}
 	rc = survey_known(s, &view);

@@ -274,6 +274,81 @@ void image_store(const struct image *image, const char *path)
 	free(places);
 }
 
+/* ---- from a directory ---- */
+
+struct loading {
+	struct image *image;
+	ino_t *ino; /* of each node */
+};
+
+static uint32_t add_loaded(struct loading *l, const struct stat *st)
+{
+	uint32_t node = image_add_node(l->image, S_ISDIR(st->st_mode));
+
+	l->ino = need_memory(reallocarray(l->ino, l->image->n_nodes, sizeof(*l->ino)));
+	l->ino[node] = st->st_ino;
+	return node;
+}
+
+static void load_file(struct loading *l, uint32_t node, int fd, uint64_t size_bytes)
+{
+	uint8_t *data = need_memory(malloc(size_bytes + 1));
+
+	if (fd < 0 || pread(fd, data, size_bytes, 0) != (ssize_t)size_bytes)
+		fail("read", "a file");
+	image_write(l->image, node, data, size_bytes, 0);
+	free(data);
+	close(fd);
+}
+
+static void load_dir(struct loading *l, uint32_t number, int fd);
+
+static void load_one(struct loading *l, uint32_t dir, int dirfd, const char *name)
+{
+	struct stat st;
+	uint32_t node;
+	int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		fail("open", name);
+	for (node = 1; node < l->image->n_nodes; node++)
+		if (l->ino[node] == st.st_ino) {
+			image_link(l->image, dir, name, node);
+			close(fd);
+			return;
+		}
+	node = add_loaded(l, &st);
+	image_link(l->image, dir, name, node);
+	if (S_ISDIR(st.st_mode))
+		load_dir(l, node, fd);
+	else
+		load_file(l, node, fd, (uint64_t)st.st_size);
+}
+
+/* Takes over fd. */
+static void load_dir(struct loading *l, uint32_t number, int fd)
+{
+	DIR *dir = fdopendir(fd);
+	struct dirent *entry;
+
+	if (!dir)
+		fail("list", "directory");
+	while ((entry = readdir(dir)))
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			load_one(l, number, fd, entry->d_name);
+	closedir(dir);
+}
+
+struct image *image_load(const char *path)
+{
+	struct loading l = {.image = image_new()};
+
+	l.ino = need_memory(calloc(l.image->n_nodes, sizeof(*l.ino)));
+	load_dir(&l, IMAGE_ROOT, open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	free(l.ino);
+	return l.image;
+}
+
 static void clear_dir(int fd)
 {
 	DIR *dir = fdopendir(fd);

@@ -54,6 +54,9 @@ void image_write(struct image *image, uint32_t node, const void *data, size_t le
 void image_zero(struct image *image, uint32_t node, uint64_t off, uint64_t len);
 void image_resize(struct image *image, uint32_t node, uint64_t size_bytes);
 
+/* The tree in the directory path; two names of a file are one node. */
+struct image *image_load(const char *path);
+
 /* Make the tree in the existing, empty directory path; delete what is in it. */
 void image_store(const struct image *image, const char *path);
 void image_clear(const char *path);

@@ -31,6 +31,8 @@ struct onestore {
 	uint32_t last[ONESTORE_BLOCKS]; /* versions at the end */
 	uint64_t asked[64];    /* by problem code, in the last check */
 	uint64_t refused;      /* problems whose answer is no, a bit each; set by the test */
+	const struct io_gate *io; /* of the check; set by the test. NULL: the kernel */
+	bool may_fail;         /* check and repairs; set by the test */
 	/* Called for each clone that is checked; set by the test. */
 	void (*clone)(void *ctx, struct check *check, const struct manifest *m);
 	/* of the last repair: */
@@ -64,6 +66,9 @@ void onestore_restore(void);
 /* The disk's log becomes its newest layer, as a snapshot does it, and has that id. */
 struct id onestore_freeze(void);
 
+/* Of a clone to be, on web's layers; the caller frees it. */
+struct manifest *onestore_manifest_beside(struct store *store, const char *name);
+
 struct delta *onestore_delta(void);
 void onestore_write(struct delta *delta, uint32_t count);
 
@@ -71,11 +76,16 @@ void onestore_write(struct delta *delta, uint32_t count);
 int onestore_file(const char *suffix);
 uint64_t onestore_file_bytes(const char *suffix);
 void onestore_flip(const char *suffix, uint64_t at, unsigned int bit);
+void onestore_flip_layer(const struct id *layer, uint64_t at, unsigned int bit);
 void onestore_unlink(const char *suffix);
 bool onestore_has(const char *suffix);
 
 /* Returns how many problems are left. */
 unsigned int onestore_check(enum answer how, bool full);
+
+/* Of each block, through the layers; ONESTORE_BAD: reading it is an error. */
+#define ONESTORE_BAD UINT32_MAX
+void onestore_read(uint32_t versions[static ONESTORE_BLOCKS]);
 
 /* What is read is the end's state, but for errors; or, with earlier, that of one
  * moment before it. */

@@ -32,40 +32,20 @@ static struct {
 static void make_damaged_layer(void)
 {
 	char text[ID_TEXT];
-	uint8_t byte;
-	int fd;
 
 	memset(&t, 0, sizeof(t));
 	onestore_make(CLEAN, false);
 	t.layer = onestore_freeze();
+	onestore_flip_layer(&t.layer, FORMAT_PAGE + 20, 0);
 	id_format(&t.layer, text);
 	snprintf(t.file, sizeof(t.file), "%s/store/layers/%s.log", onestore.top, text);
-	fd = open(t.file, O_RDWR | O_CLOEXEC);
-	assert_int_equal(pread(fd, &byte, 1, FORMAT_PAGE + 20), 1);
-	byte ^= 1;
-	assert_int_equal(pwrite(fd, &byte, 1, FORMAT_PAGE + 20), 1);
-	close(fd);
-}
-
-/* A clone called name on web's layers. */
-static struct manifest *manifest_beside(struct store *store, const char *name)
-{
-	struct manifest *m;
-
-	assert_int_equal(store_manifest_read(store, "web", &m, NULL), 0);
-	free(m->name);
-	m->name = strdup(name);
-	m->id = id_new();
-	m->node++;
-	m->disks[0].log = id_new();
-	return m;
 }
 
 /* Into clones/ without the layers' lock, as if it had been staged before the check took it. */
 static void clone_appears(void)
 {
 	struct store *store = onestore_open();
-	struct manifest *m = manifest_beside(store, "late");
+	struct manifest *m = onestore_manifest_beside(store, "late");
 	char log[ID_TEXT], *text;
 	size_t len;
 	int fd;
@@ -86,7 +66,7 @@ static void clone_appears(void)
 static void clone_is_made(void)
 {
 	struct store *store = onestore_open();
-	struct manifest *m = manifest_beside(store, "late");
+	struct manifest *m = onestore_manifest_beside(store, "late");
 	struct store_stage *stage;
 
 	assert_int_equal(store_stage(store, m, &stage, NULL), 0);
@@ -225,7 +205,7 @@ static void removed_clone_is_no_obstacle(void **state)
 
 	make_damaged_layer();
 	store = onestore_open();
-	m = manifest_beside(store, "other");
+	m = onestore_manifest_beside(store, "other");
 	assert_int_equal(store_stage(store, m, &stage, NULL), 0);
 	assert_int_equal(store_commit(stage, NULL), 0);
 	manifest_free(m);

@@ -3,8 +3,6 @@
  *
  * The table of cases is compared with problem_kinds: a number without a case fails.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,260 +14,17 @@
 
 #include <cmocka.h>
 
-#include "fs/store/format.h"
-#include "fs/store/handle.h"
-#include "fs/util/hash.h"
+#include "fs/store/index.h"
 #include "tests/lib/onestore.h"
+#include "tests/lib/problems.h"
 #include "tests/lib/scratch.h"
-
-#define BIT(code) (UINT64_C(1) << (code))
-
-struct problem_case {
-	enum problem_code code;
-	void (*provoke)(void);
-	bool checkpoint;  /* the store has one */
-	bool full;        /* found by reading all */
-	bool repairing;   /* found by who repairs: looking takes no lock */
-	bool moves;       /* the clone, out of the store */
-	uint64_t refused; /* questions that come before it, and are answered no */
-	uint64_t behind;  /* and that come when it is answered no */
-};
-
-static struct {
-	bool miscounted;
-	struct delta *held; /* open */
-} t;
 
 uint64_t __real_index_slot_live(struct index *index, uint32_t slot);
 uint64_t __wrap_index_slot_live(struct index *index, uint32_t slot);
 
 uint64_t __wrap_index_slot_live(struct index *index, uint32_t slot)
 {
-	return __real_index_slot_live(index, slot) + t.miscounted;
-}
-
-/* ---- the store and its clones ---- */
-
-#define SHELL(name_, command_)                                                                     \
-	static void name_(void)                                                                    \
-	{                                                                                          \
-		assert_int_equal(scratch_run(NULL, "cd %s/store && " command_, onestore.top), 0);  \
-	}
-
-#define SOME_ID "0123456789abcdef0123456789abcdef"
-
-SHELL(damage_label, "sed -i 's/\"checksum\": \"./\"checksum\": \"z/' lazyclone-store")
-SHELL(remove_part, "rmdir trash")
-SHELL(leave_temp, "touch lazyclone-store.x.tmp")
-SHELL(leave_trash, "mkdir trash/0 && touch trash/0/a")
-SHELL(leave_stage, "mkdir staging/" SOME_ID)
-SHELL(damage_manifest, "echo x >>clones/web/manifest")
-SHELL(leave_strays, "touch clones/web/" SOME_ID ".log clones/web/" SOME_ID ".super")
-SHELL(leave_layer, "touch layers/" SOME_ID ".log layers/" SOME_ID ".super")
-SHELL(make_manifest_newer, "sed -i 's/\"version\": 1/\"version\": 2/' clones/web/manifest")
-
-/* As lazyclone-fsck does, which knows what a base is. */
-static void look_for_base(void *ctx, struct check *check, const struct manifest *m)
-{
-	if (access(m->disks[0].base_path, F_OK) < 0)
-		check_report(check, PROBLEM_BASE, m->name, "it is missing", NULL, NULL);
-}
-
-static void lose_base(void)
-{
-	onestore.clone = look_for_base;
-}
-
-static void change_manifest(const char *clone, void (*change)(struct manifest *m, uint64_t value),
-	uint64_t value)
-{
-	struct store *store = onestore_open();
-	struct manifest *m;
-
-	assert_int_equal(store_manifest_read(store, clone, &m, NULL), 0);
-	change(m, value);
-	assert_int_equal(store_manifest_write(store, m, NULL), 0);
-	manifest_free(m);
-	store_close(store);
-}
-
-static void set_node(struct manifest *m, uint64_t value)
-{
-	m->node = value;
-}
-
-static void two_with_one_node(void)
-{
-	struct store *store = onestore_open();
-
-	onestore_make_clone(store, "db");
-	store_close(store);
-	change_manifest("web", set_node, 7);
-	change_manifest("db", set_node, 7);
-}
-
-static void add_bytes(struct manifest *m, uint64_t value)
-{
-	m->disks[0].size_bytes += value;
-}
-
-static void promise_more(void)
-{
-	change_manifest("web", add_bytes, DELTA_BLOCK_BYTES);
-}
-
-/* ---- a log ---- */
-
-static void damage_super_copy(void)
-{
-	onestore_flip("super", 100, 1);
-}
-
-static void damage_supers(void)
-{
-	onestore_flip("super", 100, 1);
-	onestore_flip("super", FORMAT_PAGE + 100, 1);
-}
-
-static void lose_log(void)
-{
-	onestore_unlink("log");
-}
-
-static void damage_checkpoint(void)
-{
-	onestore_flip("ckpt", 20, 1);
-}
-
-static void damage_first_record(void)
-{
-	onestore_flip("log", FORMAT_PAGE + 20, 1);
-}
-
-/* A block that has data, and where. */
-static struct index_place data_of(struct delta *delta, uint64_t *ret_block)
-{
-	struct index_place place;
-	uint64_t run;
-
-	*ret_block = 0;
-	while (index_get(&delta->log.index, *ret_block, 1, &run, &place) != DELTA_DATA)
-		assert_true(++*ret_block < ONESTORE_BLOCKS);
-	return place;
-}
-
-static void damage_payload(void)
-{
-	struct delta *delta = onestore_delta();
-	uint64_t block;
-	struct index_place place = data_of(delta, &block);
-
-	assert_int_equal(delta_checkpoint(delta), 0); /* nothing of it is replayed */
-	assert_int_equal(delta_close(delta), 0);
-	onestore_flip("log", place.pos + FORMAT_BLOCK_SUM + 3, 1);
-}
-
-/* A fault of ours: the index is wrong when it is written out. */
-static void write_wrong_checkpoint(void)
-{
-	struct delta *delta = onestore_delta();
-	uint64_t block;
-
-	data_of(delta, &block);
-	assert_int_equal(index_reserve(&delta->log.index, index_pages_for(1)), 0);
-	index_put_zero(&delta->log.index, block, 1);
-	assert_int_equal(delta_checkpoint(delta), 0);
-	assert_int_equal(delta_close(delta), 0);
-}
-
-/* A copy of a block's version that says to be older than one before it. */
-static void append_older_version(void)
-{
-	static uint8_t head[RECORD_HEAD_MAX], body[FORMAT_BLOCK_SUM + DELTA_BLOCK_BYTES];
-	struct delta *delta = onestore_delta();
-	struct move move = {.count = 1, .lsn = 1};
-	struct log_request request = {
-		.type = FORMAT_MOVED, .count = 1, .moves = &move, .head = head, .body = body};
-	struct index_place place;
-
-	memset(body, 'a', sizeof(body));
-	assert_int_equal(delta_write(delta, body, 1, 0), 0);
-	place = data_of(delta, &move.block);
-	assert_true(pread(delta->log.log_fd, body, FORMAT_BLOCK_SUM + place.len,
-			    (off_t)place.pos) > 0);
-	move.pos = place.pos;
-	move.len = place.len;
-	move.hash = hash64(body + FORMAT_BLOCK_SUM, place.len, 0);
-	assert_int_equal(log_append(&delta->log, &request), 0);
-	assert_int_equal(delta_close(delta), 0);
-}
-
-static void hold_open(void)
-{
-	t.held = onestore_delta();
-}
-
-static void miscount(void)
-{
-	t.miscounted = true;
-}
-
-/* ---- all of them ---- */
-
-static const struct problem_case cases[] = {
-	{.code = PROBLEM_LABEL, .provoke = damage_label},
-	{.code = PROBLEM_PART, .provoke = remove_part},
-	{.code = PROBLEM_TEMP, .provoke = leave_temp},
-	{.code = PROBLEM_TRASH, .provoke = leave_trash},
-	{.code = PROBLEM_STAGE, .provoke = leave_stage},
-	{.code = PROBLEM_MANIFEST, .provoke = damage_manifest, .moves = true},
-	{.code = PROBLEM_STRAY, .provoke = leave_strays},
-	{.code = PROBLEM_BASE, .provoke = lose_base},
-	{.code = PROBLEM_NODE, .provoke = two_with_one_node},
-	{.code = PROBLEM_LAYER_UNUSED, .provoke = leave_layer},
-	{.code = PROBLEM_SUPER_COPY, .provoke = damage_super_copy},
-	{.code = PROBLEM_SUPER, .provoke = damage_supers},
-	{.code = PROBLEM_LOG_MISSING, .provoke = lose_log},
-	{.code = PROBLEM_SIZE, .provoke = promise_more},
-	{.code = PROBLEM_CHECKPOINT, .provoke = damage_checkpoint, .checkpoint = true},
-	{.code = PROBLEM_CHECKPOINT_WRONG, .provoke = write_wrong_checkpoint, .full = true},
-	{.code = PROBLEM_PAYLOAD, .provoke = damage_payload, .checkpoint = true,
-		.full = true},
-	{.code = PROBLEM_HISTORY, .provoke = damage_first_record, .checkpoint = true, .full = true},
-	{.code = PROBLEM_LOG_CUT, .provoke = damage_first_record,
-		.behind = BIT(PROBLEM_LOG_LOST)},
-	{.code = PROBLEM_LOG_LOST, .provoke = damage_first_record, .refused = BIT(PROBLEM_LOG_CUT)},
-	{.code = PROBLEM_ORDER, .provoke = append_older_version, .full = true},
-	{.code = PROBLEM_BUSY, .provoke = hold_open, .repairing = true},
-	{.code = PROBLEM_READ, .provoke = make_manifest_newer},
-	{.code = PROBLEM_ACCOUNT, .provoke = miscount, .full = true},
-};
-
-static const struct problem_case *case_of(enum problem_code code)
-{
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		if (cases[i].code == code)
-			return &cases[i];
-	fail_msg("problem %d has no case", (int)code);
-	return NULL;
-}
-
-static void provoke(const struct problem_case *c)
-{
-	onestore_make(CLEAN, c->checkpoint);
-	if (!c->checkpoint && onestore_has("ckpt"))
-		onestore_unlink("ckpt");
-	onestore.refused = c->refused;
-	c->provoke();
-}
-
-static void undo(void)
-{
-	if (t.held)
-		assert_int_equal(delta_close(t.held), 0);
-	memset(&t, 0, sizeof(t));
-	onestore.refused = 0;
-	onestore.clone = NULL;
+	return __real_index_slot_live(index, slot) + problems_miscounted;
 }
 
 /* Names and contents; the caller frees it. */
@@ -329,9 +84,9 @@ static void is_repaired(const struct problem_case *c, enum answer how)
 
 static void run_case(const struct problem_kind *kind)
 {
-	const struct problem_case *c = case_of(kind->code);
+	const struct problem_case *c = problems_case(kind->code);
 
-	provoke(c);
+	problems_provoke(c);
 	leaves_all_as_it_is(c, NO);
 	if (!kind->safe)
 		leaves_all_as_it_is(c, PREEN);
@@ -339,7 +94,7 @@ static void run_case(const struct problem_kind *kind)
 		is_repaired(c, kind->safe ? PREEN : YES);
 	else
 		leaves_all_as_it_is(c, YES);
-	undo();
+	problems_undo();
 }
 
 static void each_problem(void **state)
@@ -351,13 +106,15 @@ static void each_problem(void **state)
 /* Where all is read they are not seen without that. */
 static void what_a_short_look_misses(void **state)
 {
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		if (!cases[i].full)
+	for (const struct problem_kind *kind = problem_kinds; kind->what; kind++) {
+		const struct problem_case *c = problems_case(kind->code);
+
+		if (!c->full)
 			continue;
-		provoke(&cases[i]);
+		problems_provoke(c);
 		if (onestore_check(NO, false) != 0)
-			fail_msg("problem %d is found", (int)cases[i].code);
-		undo();
+			fail_msg("problem %d is found", (int)c->code);
+		problems_undo();
 	}
 }
 
