@@ -247,16 +247,17 @@ static void add_file(struct file *file, struct base_info *info)
 	info->allocated_bytes += file->raw.allocated_bytes;
 	info->leased &= atomic_load(&file->watch.leased);
 	info->moved |= moved;
+	if (state > info->state || (moved && !info->trouble))
+		info->trouble = file->path;
 	if (state > info->state)
 		info->state = state;
-	if (!info->trouble && (moved || state != BASE_READY))
-		info->trouble = file->path;
 }
 
 void base_info(struct base *base, struct base_info *ret_info)
 {
 	struct base_info info = {
 		.path = base->files[0]->path,
+		.format = base->images[0]->qcow2 ? "qcow2" : "raw",
 		.size_bytes = base->size_bytes,
 		.leased = true,
 		.n_files = base->n_files,

@@ -102,7 +102,8 @@ enum base_state {
 
 struct base_info {
 	const char *path; /* of the top; valid as long as the base is held */
-	const char *trouble; /* the first file that is not READY, or moved; else NULL; as long */
+	const char *format; /* of the top: "raw", "qcow2" */
+	const char *trouble; /* the first file in that state, or moved; NULL: none; as long */
 	uint64_t size_bytes;      /* what a guest sees */
 	uint64_t allocated_bytes; /* of all files */
 	enum base_state state;    /* the worst of its files' */

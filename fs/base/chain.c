@@ -100,10 +100,11 @@ static int read_extent(struct reading *r, struct image *image, const struct exte
 	if (extent->kind == EXTENT_DATA)
 		return collect(r, image_data_file(image), extent);
 	rc = read_collected(r);
-	if (rc < 0)
-		return rc;
-	memset(r->buf, 0, extent->len);
-	return 0;
+	if (rc == 0 && extent->kind == EXTENT_PACKED)
+		rc = qcow2_unpack(image->qcow2, extent, off, r->buf, extent->len, r->nowait);
+	else if (rc == 0)
+		memset(r->buf, 0, extent->len);
+	return rc;
 }
 
 static int read_chain(struct base *base, void *buf, size_t len, uint64_t off, bool nowait)

@@ -22,6 +22,7 @@ static struct {
 
 static void end(struct image *image)
 {
+	qcow2_close(image->qcow2);
 	file_release(image->file);
 	file_release(image->data);
 	free(image->snapshot);
@@ -52,18 +53,27 @@ static struct image *new_image(const char *snapshot)
 	return image;
 }
 
+static int open_qcow2(struct image *image, const char *path, struct err *err)
+{
+	int rc = qcow2_open(&image->file_bytes, path, image->snapshot, &image->qcow2, err);
+
+	if (rc < 0)
+		return rc;
+	image->asks = qcow2_info(image->qcow2);
+	image->size_bytes = image->asks->size_bytes;
+	if (image->data)
+		qcow2_give_data(image->qcow2, &image->data_bytes);
+	return image_check_size(path, image->size_bytes, err);
+}
+
 /* Its files are held: what do they say? */
 static int open_format(struct image *image, const struct base_image *wanted, struct err *err)
 {
 	image->file_bytes = file_bytes(image->file);
 	if (image->data)
 		image->data_bytes = file_bytes(image->data);
-	if (strcmp(wanted->format, "raw") == 0) {
-		image->size_bytes = image->file_bytes.size_bytes;
-		return 0;
-	}
-	return err_set(err, -EOPNOTSUPP, "base %s: no reader of %s images", wanted->path,
-		wanted->format);
+	image->size_bytes = image->file_bytes.size_bytes;
+	return strcmp(wanted->format, "raw") == 0 ? 0 : open_qcow2(image, wanted->path, err);
 }
 
 /* ---- the table ---- */
@@ -139,6 +149,15 @@ int image_hold(const struct image_wanted *wanted, struct image **ret_image, stru
 	return 0;
 }
 
+int image_check_size(const char *path, uint64_t size_bytes, struct err *err)
+{
+	if (size_bytes == 0)
+		return err_set(err, -EOPNOTSUPP, "%s: its disk is empty", path);
+	if (size_bytes > RAW_SIZE_MAX)
+		return err_set(err, -EOPNOTSUPP, "%s: its disk is larger than 64 TiB", path);
+	return 0;
+}
+
 void image_release(struct image *image)
 {
 	if (image && leave(image))
@@ -148,6 +167,8 @@ void image_release(struct image *image)
 int image_map(struct image *image, uint64_t off, uint64_t len, bool nowait,
 	struct extent *ret_extent)
 {
+	if (image->qcow2)
+		return qcow2_map(image->qcow2, off, len, nowait, ret_extent);
 	*ret_extent = (struct extent){.kind = EXTENT_DATA, .len = len, .host_off = off};
 	return 0;
 }

@@ -44,6 +44,9 @@ struct image_wanted {
 int image_hold(const struct image_wanted *wanted, struct image **ret_image, struct err *err);
 void image_release(struct image *image); /* NULL allowed */
 
+/* Can what a header says be the size of a disk? -EOPNOTSUPP. */
+int image_check_size(const char *path, uint64_t size_bytes, struct err *err);
+
 /* Who owns off? off + len must not pass size_bytes. See qcow2_map(). */
 int image_map(struct image *image, uint64_t off, uint64_t len, bool nowait,
 	struct extent *ret_extent);

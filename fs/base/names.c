@@ -20,7 +20,8 @@ static bool names_protocol(const char *name)
 
 int names_resolve(const char *image_path, const char *name, char **ret_path, struct err *err)
 {
-	int dir_len = (int)(strrchr(image_path, '/') - image_path);
+	const char *slash = strrchr(image_path, '/');
+	int dir_len = slash && name[0] != '/' ? (int)(slash + 1 - image_path) : 0;
 
 	if (!text_is_plain(name) || name[0] == '\0')
 		return err_set(err, -EOPNOTSUPP, "%s: names a file that is no plain text",
@@ -31,9 +32,7 @@ int names_resolve(const char *image_path, const char *name, char **ret_path, str
 		err_hint(err, "`qemu-img rebase -u -b FILE` gives it a file's name");
 		return -EOPNOTSUPP;
 	}
-	if (name[0] == '/')
-		dir_len = 0;
-	if (asprintf(ret_path, "%.*s%s%s", dir_len, image_path, name[0] == '/' ? "" : "/", name) < 0)
+	if (asprintf(ret_path, "%.*s%s", dir_len, image_path, name) < 0)
 		return err_sys(err, -ENOMEM, "%s", image_path);
 	if (strlen(*ret_path) < PATH_MAX)
 		return 0;

@@ -85,8 +85,9 @@ int ctl_call(struct ctl *ctl, json_t *request, json_t **ret_reply, struct err *e
  *	    "snapshots": [{"name", "created": SEC}] (oldest first)}],
  *	    (those from index_bytes to data_blocks are null while it is not opened: to know
  *	    them is to open its log)
- *	 "bases": [{"path", "state": "ready" | "suspended" | "changed" | "moved",
- *	    "leased": BOOL,
+ *	 "bases": [{"path", "format": "raw" | "qcow2" (of its top image), "files": N,
+ *	    "state": "ready" | "suspended" | "changed" | "moved" (the worst of its files'),
+ *	    "trouble": PATH | null (the first file that is not ready), "leased": BOOL,
  *	    "size_bytes", "allocated_bytes", "holds": N}]} */
 int ctl_status(struct ctl *ctl, json_t **ret_status, struct err *err);
 

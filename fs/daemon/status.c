@@ -152,9 +152,12 @@ static json_t *base_object(struct base *base)
 	struct base_info info;
 
 	base_info(base, &info);
-	return json_pack("{s:o, s:s, s:b, s:o, s:o, s:o}",
+	return json_pack("{s:o, s:s, s:s, s:o?, s:o, s:b, s:o, s:o, s:o}",
 		"path", ctl_text(info.path),
+		"format", info.format,
 		"state", trouble_state_name(&info),
+		"trouble", info.trouble ? ctl_text(info.trouble) : NULL,
+		"files", number(info.n_files),
 		"leased", (int)info.leased,
 		"size_bytes", number(info.size_bytes),
 		"allocated_bytes", number(info.allocated_bytes),

@@ -4,7 +4,7 @@
  *	{"format": "lazyclone manifest", "version": 1,
  *	 "name": TEXT, "id": ID, "node": N, "created": SECONDS,
  *	 "disks": [{"target": "vda", "number": N, "log": ID, "size_bytes": N,
- *	    "base": {"path": TEXT, "format": "raw", "identity": TEXT,
+ *	    "base": {"path": TEXT, "format": "raw" | "qcow2", "identity": TEXT,
  *	             "limit_bytes": N},
  *	    "uid": N, "gid": N, "mode": "0600",
  *	    "layers": [{"id": ID, "size_bytes": N}]}],

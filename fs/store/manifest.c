@@ -133,6 +133,11 @@ uint32_t manifest_snapshot_top(const struct manifest *m, const struct store_snap
 	return layer_index(disk, &snapshot->tops[disk - m->disks]);
 }
 
+static bool format_known(const char *format)
+{
+	return format && (strcmp(format, "raw") == 0 || strcmp(format, "qcow2") == 0);
+}
+
 static const char *disk_base_problem(const struct store_disk *disk)
 {
 	if (!disk->base_path || disk->base_path[0] != '/')
@@ -141,7 +146,7 @@ static const char *disk_base_problem(const struct store_disk *disk)
 		return "base path is too long";
 	if (!text_is_utf8(disk->base_path))
 		return "base path is not UTF-8";
-	if (!disk->base_format || strcmp(disk->base_format, "raw") != 0)
+	if (!format_known(disk->base_format))
 		return "base format is not known";
 	if (!disk->base_identity || !disk->base_identity[0])
 		return "base identity is missing";

@@ -90,7 +90,7 @@ struct store_disk {
 	uint64_t size_bytes;               /* what the guest sees; a multiple of 512 */
 	uint64_t base_limit_bytes;         /* the base owns nothing at or above this */
 	char *base_path;                   /* absolute */
-	char *base_format;                 /* "raw" */
+	char *base_format;                 /* of its top image: "raw", "qcow2" */
 	char *base_identity;               /* opaque text made by fs/base */
 	uid_t uid;
 	gid_t gid;

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* mkclone: make, show and remove clones without libvirt, through the doors of store and daemon.
  *
- *	mkclone make STORE NAME [TARGET=]IMAGE...   a clone with a disk per image
+ *	mkclone make STORE NAME [OPTION...] [TARGET=]IMAGE...   a clone with a disk per
+ *	                             image. Options of the one image that follows:
+ *	                             --format F, --backing PATH:FORMAT[:DATA] (from the
+ *	                             top down), --data PATH, --snapshot NAME
  *	mkclone stack STORE SOURCE NAME [SNAPSHOT]   on SOURCE's layers
  *	mkclone remove STORE NAME
  *	mkclone attach|detach STORE NAME
- *	mkclone hold STORE IMAGE     until stdin ends; prints the identity
+ *	mkclone hold STORE [OPTION...] IMAGE   until stdin ends; prints the identity
  *	mkclone status|stop STORE
  *	mkclone call STORE JSON      one request as it is; prints the reply
  *	mkclone bytes SEED COUNT     so many bytes that no codec can shrink
@@ -22,11 +25,92 @@
 #include "fs/store/store.h"
 #include "fs/util/cleanup.h"
 
-static int identify(const char *path, char **ret_identity, uint64_t *ret_size_bytes,
-	struct err *err)
+/* The words of a command line that are left. */
+struct words {
+	char **at;
+	int n;
+};
+
+static char *next_word(struct words *words)
+{
+	if (words->n == 0)
+		return NULL;
+	words->n--;
+	return *words->at++;
+}
+
+static json_t *image_of(const char *path, const char *format, const char *data)
+{
+	return json_pack("{s:s, s:s, s:s*}", "path", path, "format", format, "data", data);
+}
+
+/* PATH:FORMAT[:DATA] */
+static int add_backing(json_t *images, char *word, struct err *err)
+{
+	char *path = strtok(word, ":");
+	char *format = strtok(NULL, ":");
+
+	if (!format)
+		return err_set(err, -EINVAL, "--backing PATH:FORMAT[:DATA]");
+	return json_array_append_new(images, image_of(path, format, strtok(NULL, ":")));
+}
+
+/* One base: its options, then its image. *ret_word: that word. */
+struct wanted {
+	const char *format, *data, *snapshot;
+	json_t *below;
+	char *word;
+};
+
+static int get_wanted(struct words *words, struct wanted *ret_wanted, struct err *err)
+{
+	struct wanted w = {.format = "raw", .below = json_array()};
+	int rc = 0;
+
+	for (w.word = next_word(words); rc == 0 && w.word && strncmp(w.word, "--", 2) == 0;
+		w.word = next_word(words)) {
+		char *value = next_word(words);
+
+		if (value && strcmp(w.word, "--format") == 0)
+			w.format = value;
+		else if (value && strcmp(w.word, "--data") == 0)
+			w.data = value;
+		else if (value && strcmp(w.word, "--snapshot") == 0)
+			w.snapshot = value;
+		else if (value && strcmp(w.word, "--backing") == 0)
+			rc = add_backing(w.below, value, err);
+		else
+			rc = err_set(err, -EINVAL, "%s: unknown, or without a value", w.word);
+	}
+	if (rc == 0 && !w.word)
+		rc = err_set(err, -EINVAL, "no image after the options");
+	*ret_wanted = w;
+	return rc;
+}
+
+static int source_of(const struct wanted *wanted, const char *path,
+	struct base_source **ret_source, struct err *err)
+{
+	AUTO_FREE char *text = NULL;
+	json_t *images = json_array();
+	json_t *object = json_object();
+
+	json_array_append_new(images, image_of(path, wanted->format, wanted->data));
+	json_array_extend(images, wanted->below);
+	json_object_set_new(object, "images", images);
+	if (wanted->snapshot)
+		json_object_set_new(object, "snapshot", json_string(wanted->snapshot));
+	text = json_dumps(object, 0);
+	json_decref(object);
+	json_decref(wanted->below);
+	return base_source_parse(text, ret_source, err);
+}
+
+static int identify(const struct wanted *wanted, const char *path, char **ret_identity,
+	uint64_t *ret_size_bytes, struct err *err)
 {
 	struct base_source *source;
-	int rc = base_source_raw(path, &source);
+	int rc = source_of(wanted, path, &source, err);
 
 	if (rc < 0)
 		return rc;
@@ -35,31 +119,35 @@ static int identify(const char *path, char **ret_identity, uint64_t *ret_size_by
 	return rc;
 }
 
-static int add_disk(struct manifest *m, char *word, unsigned int nth, struct err *err)
+static int add_disk(struct manifest *m, struct words *words, unsigned int nth, struct err *err)
 {
 	char target[STORE_TARGET_MAX + 1];
-	char *image = strchr(word, '=');
+	struct wanted wanted;
+	char *image;
 	AUTO_FREE char *path = NULL;
 	struct store_disk *disk;
 	uint64_t size;
-	int rc;
+	int rc = get_wanted(words, &wanted, err);
 
+	if (rc < 0)
+		return rc;
+	image = strchr(wanted.word, '=');
 	snprintf(target, sizeof(target), "vd%c", 'a' + nth);
 	if (image) {
 		*image = '\0';
-		snprintf(target, sizeof(target), "%s", word);
+		snprintf(target, sizeof(target), "%s", wanted.word);
 	}
-	path = realpath(image ? image + 1 : word, NULL);
+	path = realpath(image ? image + 1 : wanted.word, NULL);
 	if (!path)
-		return err_sys(err, -errno, "%s", word);
+		return err_sys(err, -errno, "%s", wanted.word);
 	disk = manifest_add_disk(m, target);
 	if (!disk)
 		return err_sys(err, -ENOMEM, "disk");
-	rc = identify(path, &disk->base_identity, &size, err);
+	rc = identify(&wanted, path, &disk->base_identity, &size, err);
 	if (rc < 0)
 		return rc;
 	disk->base_path = steal_ptr(&path);
-	disk->base_format = strdup("raw");
+	disk->base_format = strdup(wanted.format);
 	disk->size_bytes = (size + 511) / 512 * 512;
 	disk->base_limit_bytes = size;
 	disk->uid = geteuid();
@@ -76,7 +164,7 @@ static int publish(struct store *store, const struct manifest *m, struct err *er
 	return rc < 0 ? rc : store_commit(stage, err);
 }
 
-static int make_clone(const char *store_path_arg, const char *name, char **words, int n_words,
+static int make_clone(const char *store_path_arg, const char *name, struct words words,
 	struct err *err)
 {
 	struct store *store = NULL;
@@ -87,8 +175,8 @@ static int make_clone(const char *store_path_arg, const char *name, char **words
 		rc = store_open(&io_kernel, store_path_arg, &store, err);
 	if (rc == 0)
 		rc = manifest_new(name, &m);
-	for (int i = 0; rc == 0 && i < n_words; i++)
-		rc = add_disk(m, words[i], (unsigned int)i, err);
+	for (unsigned int i = 0; rc == 0 && words.n > 0; i++)
+		rc = add_disk(m, &words, i, err);
 	if (rc == 0)
 		rc = publish(store, m, err);
 	manifest_free(m);
@@ -159,15 +247,18 @@ static int print_json(json_t *object)
 	return 0;
 }
 
-static int hold(struct ctl *ctl, const char *image, struct err *err)
+static int hold(struct ctl *ctl, struct words words, struct err *err)
 {
+	struct wanted wanted;
 	AUTO_FREE char *identity = NULL;
 	uint64_t size;
 	bool first;
 	struct base_source *source;
 	AUTO_FREE char *text = NULL;
-	int rc = base_source_raw(image, &source);
+	int rc = get_wanted(&words, &wanted, err);
 
+	if (rc == 0)
+		rc = source_of(&wanted, wanted.word, &source, err);
 	if (rc < 0)
 		return rc;
 	rc = base_source_format(source, &text);
@@ -184,7 +275,7 @@ static int hold(struct ctl *ctl, const char *image, struct err *err)
 	return 0;
 }
 
-static int talk(struct store *store, char **argv, struct err *err)
+static int talk(struct store *store, int argc, char **argv, struct err *err)
 {
 	struct ctl *ctl;
 	json_t *reply = NULL;
@@ -201,7 +292,7 @@ static int talk(struct store *store, char **argv, struct err *err)
 	else if (strcmp(argv[1], "detach") == 0 && argv[3])
 		rc = ctl_detach(ctl, argv[3], NULL, err);
 	else if (strcmp(argv[1], "hold") == 0 && argv[3])
-		rc = hold(ctl, argv[3], err);
+		rc = hold(ctl, (struct words){argv + 3, argc - 3}, err);
 	else if (strcmp(argv[1], "call") == 0 && argv[3])
 		rc = ctl_call(ctl, json_loads(argv[3], 0, NULL), &reply, err);
 	else
@@ -237,14 +328,14 @@ static int run(int argc, char **argv, struct err *err)
 	if (strcmp(argv[1], "bytes") == 0 && argc == 4)
 		return print_bytes(argv[2], argv[3]);
 	if (strcmp(argv[1], "make") == 0 && argc >= 5)
-		return make_clone(argv[2], argv[3], argv + 4, argc - 4, err);
+		return make_clone(argv[2], argv[3], (struct words){argv + 4, argc - 4}, err);
 	rc = store_open(&io_kernel, argv[2], &store, err);
 	if (rc == 0 && strcmp(argv[1], "remove") == 0 && argc == 4)
 		rc = remove_clone(store, argv[3], err);
 	else if (rc == 0 && strcmp(argv[1], "stack") == 0 && argc >= 5)
 		rc = stack_clone(store, argv[3], argv[4], argv[5], err);
 	else if (rc == 0)
-		rc = talk(store, argv, err);
+		rc = talk(store, argc, argv, err);
 	store_close(store);
 	return rc;
 }

@@ -18,6 +18,7 @@
 #include "fs/base/identity.h"
 #include "fs/base/raw.h"
 #include "fs/base/sample.h"
+#include "fs/base/source.h"
 #include "tests/lib/scratch.h"
 
 #define SIZE 1234567u
@@ -302,9 +303,9 @@ static void test_text_is_for_ever(void **state)
 static void expect_refused(const char *text)
 {
 	struct err err = {0};
-	struct identity id;
+	struct known *known;
 
-	if (parse(text, &id, &err) != -EUCLEAN || err.message[0] == '\0')
+	if (known_parse("/top", text, &known, &err) != -EUCLEAN || err.message[0] == '\0')
 		fail_msg("not refused: %s", text);
 }
 
@@ -329,7 +330,8 @@ static void test_text_refused(void **state)
 	expect_refused("[]");
 	expect_refused("null");
 	expect_refused(FILE_TEXT "x");
-	expect_refused_with("\"format\": 1", "\"format\": 2");
+	expect_refused_with("\"format\": 1", "\"format\": 2"); /* says no image */
+	expect_refused_with("\"format\": 1", "\"format\": 3");
 	expect_refused_with("\"format\": 1", "\"format\": \"1\"");
 	expect_refused_with("\"file\"", "\"tape\"");
 	expect_refused_with("\"file\"", "\"device\"");
@@ -352,6 +354,138 @@ static void test_text_refused(void **state)
 	large[BASE_IDENTITY_MAX + 1] = '\0';
 	expect_refused(large);
 	free(large);
+}
+
+#define FILE_MEMBERS                                                                               \
+	"\"kind\": \"file\", \"size\": 1234567, \"sample\": \"0123456789abcdef\", "                  \
+	"\"fs\": \"5e0271a5219a029a\", \"inode\": \"000000000000002a\", "                          \
+	"\"mtime\": [1700000000, 123456789], \"ctime\": [-1, 0]"
+#define OTHER_MEMBERS                                                                              \
+	"\"kind\": \"device\", \"size\": 65536, \"sample\": \"fedcba9876543210\", \"id\": \"naa.1\""
+#define CHAIN_TEXT                                                                                 \
+	"{\"format\": 2, " FILE_MEMBERS ", \"image\": \"qcow2\", "                                  \
+	"\"data\": {\"path\": \"/d\", " OTHER_MEMBERS "}, \"snapshot\": \"s 1\", "                  \
+	"\"below\": [{\"path\": \"/b\", " FILE_MEMBERS ", \"image\": \"qcow2\"}, "                  \
+	"{\"path\": \"/c\", " OTHER_MEMBERS ", \"image\": \"raw\"}]}"
+
+/* It stands in manifests: must be read for ever. */
+static void test_chain_is_for_ever(void **state)
+{
+	struct base_source *source;
+	struct known *known;
+	char *text;
+
+	assert_int_equal(known_parse("/top", CHAIN_TEXT, &known, NULL), 0);
+	assert_int_equal(known->data[0].size_bytes, 65536);
+	assert_false(known->images[1].device);
+	assert_true(known->images[2].device);
+	assert_int_equal(known_format(known, &text), 0);
+	assert_string_equal(text, CHAIN_TEXT);
+	free(text);
+	known_free(known);
+	assert_int_equal(base_identity_source("/top", CHAIN_TEXT, &source, NULL), 0);
+	assert_int_equal(source->n_images, 3);
+	assert_string_equal(source->images[0].path, "/top");
+	assert_string_equal(source->images[0].data_path, "/d");
+	assert_string_equal(source->images[1].path, "/b");
+	assert_string_equal(source->images[1].format, "qcow2");
+	assert_null(source->images[1].data_path);
+	assert_string_equal(source->images[2].format, "raw");
+	assert_string_equal(source->snapshot, "s 1");
+	base_source_free(source);
+	assert_true(base_identity_equal(CHAIN_TEXT, CHAIN_TEXT));
+	assert_false(base_identity_equal(CHAIN_TEXT, FILE_TEXT));
+}
+
+/* CHAIN_TEXT with part, where it stands first, replaced. */
+static char *chain_with(const char *part, const char *by)
+{
+	static char text[2 * sizeof(CHAIN_TEXT)];
+	const char *found = strstr(CHAIN_TEXT, part);
+
+	assert_non_null(found);
+	snprintf(text, sizeof(text), "%.*s%s%s", (int)(found - CHAIN_TEXT), CHAIN_TEXT, by,
+		found + strlen(part));
+	return text;
+}
+
+static void test_chain_differs(void **state)
+{
+	assert_true(base_identity_equal(CHAIN_TEXT, chain_with("\"/b\"", "\"/moved\"")));
+	assert_false(base_identity_equal(CHAIN_TEXT, chain_with("s 1", "s 2")));
+	assert_false(base_identity_equal(CHAIN_TEXT, chain_with("\"snapshot\": \"s 1\", ", "")));
+	assert_false(base_identity_equal(CHAIN_TEXT, chain_with("65536", "65537")));
+	assert_false(base_identity_equal(CHAIN_TEXT,
+		chain_with("\"id\": \"naa.1\", \"image\"", "\"id\": \"naa.2\", \"image\"")));
+	assert_false(base_identity_equal(CHAIN_TEXT,
+		chain_with("\"data\": {\"path\": \"/d\", " OTHER_MEMBERS "}, ", "")));
+	assert_false(base_identity_equal(CHAIN_TEXT,
+		chain_with(", {\"path\": \"/c\", " OTHER_MEMBERS ", \"image\": \"raw\"}", "")));
+}
+
+static void test_chain_refused(void **state)
+{
+	expect_refused(chain_with("\"image\": \"qcow2\"", "\"image\": \"raw\""));
+	expect_refused(chain_with("\"image\": \"qcow2\"", "\"image\": \"vmdk\""));
+	expect_refused(chain_with("\"image\": \"qcow2\"", "\"image\": 2"));
+	expect_refused(chain_with("\"path\": \"/b\", ", ""));
+	expect_refused(chain_with("\"path\": \"/b\"", "\"path\": \"b\""));
+	expect_refused(chain_with("\"path\": \"/b\"", "\"path\": \"/c\""));
+	expect_refused(chain_with("\"path\": \"/b\"", "\"path\": \"/d\""));
+	expect_refused(chain_with("\"path\": \"/b\"", "\"path\": \"/top\""));
+	expect_refused(chain_with("\"path\": \"/d\"", "\"path\": 7"));
+	expect_refused(chain_with("\"data\": {", "\"data\": {\"size\": 1}, \"x\": {"));
+	expect_refused(chain_with("\"snapshot\": \"s 1\"", "\"snapshot\": \"\""));
+	expect_refused(chain_with("\"snapshot\": \"s 1\"", "\"snapshot\": 1"));
+	expect_refused(chain_with("\"below\": [", "\"below\": 1, \"x\": ["));
+	expect_refused(chain_with("\"below\": [", "\"below\": [7, "));
+}
+
+/* As many images as may be, and one more. */
+static void test_chain_depth(void **state)
+{
+	char *text = malloc(BASE_IDENTITY_MAX + 1);
+
+	for (int below = BASE_IMAGES_MAX - 1; below <= BASE_IMAGES_MAX; below++) {
+		struct known *known;
+		struct err err = {0};
+		int len = sprintf(text, "{\"format\": 2, " OTHER_MEMBERS ", \"image\": \"qcow2\", "
+			"\"below\": [");
+
+		for (int i = 0; i < below; i++)
+			len += sprintf(text + len, "%s{\"path\": \"/%d\", " OTHER_MEMBERS
+				", \"image\": \"qcow2\"}", i ? ", " : "", i);
+		strcpy(text + len, "]}");
+		if (below == BASE_IMAGES_MAX) {
+			expect_refused(text);
+			continue;
+		}
+		assert_int_equal(known_parse("/top", text, &known, &err), 0);
+		known_free(known);
+	}
+	free(text);
+}
+
+/* What would not be read again is not written. */
+static void test_chain_too_long(void **state)
+{
+	static char name[1100];
+	struct base_source *source;
+	struct known *known;
+	char *text;
+
+	assert_int_equal(source_new(BASE_IMAGES_MAX, &source), 0);
+	for (uint32_t i = 0; i < BASE_IMAGES_MAX; i++) {
+		snprintf(name, sizeof(name), "/%u/%01000d", i, 0);
+		assert_int_equal(source_set_image(source, i, name, "qcow2", NULL), 0);
+	}
+	assert_int_equal(source_check(source, "x", NULL), 0);
+	assert_int_equal(known_new(source, &known), 0);
+	assert_int_equal(known_format(known, &text), -E2BIG);
+	known_free(known);
+	assert_int_equal(base_source_raw("/\xff", &source), 0);
+	assert_int_equal(base_source_format(source, &text), -EILSEQ);
+	base_source_free(source);
 }
 
 static void test_equal(void **state)
@@ -394,6 +528,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_text_round_trip, set_up, tear_down),
 		cmocka_unit_test(test_text_is_for_ever),
 		cmocka_unit_test(test_text_refused),
+		cmocka_unit_test(test_chain_is_for_ever),
+		cmocka_unit_test(test_chain_differs),
+		cmocka_unit_test(test_chain_refused),
+		cmocka_unit_test(test_chain_depth),
+		cmocka_unit_test(test_chain_too_long),
 		cmocka_unit_test(test_equal),
 		cmocka_unit_test_setup_teardown(test_device_id, set_up, tear_down),
 	};
