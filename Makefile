@@ -187,6 +187,10 @@ $(O)/tests/crash/faults $(O)/tiny/tests/crash/faults $(O)/tests/crash/store-faul
 # A count that no damage of files makes wrong.
 $(O)/tests/unit/fs/store/test-problems: override LDFLAGS += -Wl,--wrap=index_slot_live
 
+# A program that looks at how much is allocated at once.
+$(O)/tests/crash/qcow2-mutate: \
+	override LDFLAGS += $(foreach f,malloc calloc aligned_alloc,-Wl,--wrap=$(f))
+
 # Programs of tests/crash and tests/real named tiny-*.c get a store whose segments are
 # so small that a few writes fill, empty and reuse them (SLOT_TINY in
 # fs/store/slot.h); some run with both.
