@@ -222,15 +222,6 @@ static int see_file(void *ctx, int fd, const char *name)
 	return rc == -EEXIST ? 0 : rc;
 }
 
-/* A stage names its layers too. */
-static int add_stage(void *ctx, int fd, const char *name)
-{
-	struct check_unused *unused = ctx;
-
-	unused->rc = -EBUSY; /* nobody can say */
-	return 0;
-}
-
 static int list_needed(struct check_unused *unused)
 {
 	const struct checking_store *s = unused->s;
@@ -245,10 +236,11 @@ static int list_needed(struct check_unused *unused)
 int check_find_unused(struct check_unused *unused)
 {
 	const struct checking_store *s = unused->s;
-	int rc = directory_each(s->io, s->store->staging_fd, ".", add_stage, unused);
+	int rc = directory_each(s->io, s->store->staging_fd, ".", refuse_stage, NULL);
 
-	if (rc == 0 && unused->to < 0)
-		rc = unused->rc;
+	/* A stage names layers too: nobody can say. One name too many does no harm. */
+	if (rc == -EBUSY && unused->to >= 0)
+		rc = 0;
 	if (rc == 0)
 		rc = list_needed(unused);
 	if (rc == 0)

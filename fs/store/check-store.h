@@ -40,7 +40,6 @@ struct check_unused {
 	int to; /* link them into this directory; -1: only count */
 	struct idset needed;
 	uint32_t n;
-	int rc;
 };
 
 int check_find_unused(struct check_unused *unused);
