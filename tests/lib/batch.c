@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Making the leader combine: see batch.h.
  *
- * Threads: one per write. The first comes to a halt in the gate's hook, which
+ * Threads: one per call. The first comes to a halt in the gate's hook, which
  * holds no lock of the log; the others wait in the log's queue, where we count
  * them. Nothing is timed, each step waits for its event.
  */
 #include "tests/lib/batch.h"
 
 #include <assert.h>
-#include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "fs/store/handle.h"
@@ -18,44 +16,26 @@
 #include "tests/lib/image.h"
 #include "tests/lib/stamps.h"
 
-struct held {
-	atomic_bool hold;  /* pwritev waits while it is true */
-	atomic_bool there; /* one does */
-};
-
-struct thread {
-	pthread_t thread;
-	struct delta *delta;
-	struct batch_write *write;
-	atomic_bool done;
-};
-
 static void hold_pwritev(void *ctx, enum sabotaged_call call)
 {
-	struct held *held = ctx;
+	struct batch *batch = ctx;
 
-	if (call != CALL_PWRITEV)
-		return;
-	while (atomic_load(&held->hold)) {
-		atomic_store(&held->there, true);
+	while (call == CALL_PWRITEV && atomic_load(&batch->hold)) {
+		atomic_store(&batch->there, true);
 		sched_yield();
 	}
 }
 
-static void *write_one(void *arg)
+static void *make_call(void *arg)
 {
-	struct thread *t = arg;
-	struct batch_write *w = t->write;
-	uint8_t *buf = need_memory(malloc((size_t)w->count * DELTA_BLOCK_BYTES));
+	struct batch_call *call = arg;
 
-	stamps_fill(w->version, w->block, w->count, buf);
-	w->rc = delta_write(t->delta, buf, w->count, w->block);
-	free(buf);
-	atomic_store(&t->done, true);
+	call->fn(call->arg);
+	atomic_store(&call->done, true);
 	return NULL;
 }
 
-static unsigned int queued(struct delta *delta)
+unsigned int batch_queued(struct delta *delta)
 {
 	SCOPED_LOCK(&delta->log.lock);
 	unsigned int n = 0;
@@ -65,36 +45,71 @@ static unsigned int queued(struct delta *delta)
 	return n;
 }
 
-static void start(struct thread *t)
+void batch_begin(struct batch *batch, struct delta *delta, struct saboteur *gate)
 {
-	int rc = pthread_create(&t->thread, NULL, write_one, t);
+	*batch = (struct batch){.delta = delta, .gate = gate, .hold = true};
+	gate->hook_ctx = batch;
+	gate->hook = hold_pwritev;
+}
 
+/* The first may fail before it comes to a pwritev: then nothing is combined. */
+static bool waits(struct batch *batch, unsigned int i)
+{
+	if (atomic_load(&batch->calls[i].done) || atomic_load(&batch->calls[0].done))
+		return true;
+	return i == 0 ? atomic_load(&batch->there) : batch_queued(batch->delta) >= i;
+}
+
+void batch_add(struct batch *batch, batch_fn *fn, void *arg)
+{
+	unsigned int i = batch->count++;
+	struct batch_call *call = &batch->calls[i];
+	int rc;
+
+	assert(i < BATCH_MAX);
+	call->fn = fn;
+	call->arg = arg;
+	rc = pthread_create(&call->thread, NULL, make_call, call);
 	assert(rc == 0);
+	while (!waits(batch, i))
+		sched_yield();
+}
+
+void batch_end(struct batch *batch)
+{
+	atomic_store(&batch->hold, false);
+	for (unsigned int i = 0; i < batch->count; i++)
+		pthread_join(batch->calls[i].thread, NULL);
+	batch->gate->hook = NULL;
+}
+
+struct writing {
+	struct delta *delta;
+	struct batch_write *write;
+};
+
+static void write_one(void *arg)
+{
+	struct writing *writing = arg;
+	struct batch_write *w = writing->write;
+	uint8_t *buf = need_memory(malloc((size_t)w->count * DELTA_BLOCK_BYTES));
+
+	stamps_fill(w->version, w->block, w->count, buf);
+	w->rc = delta_write(writing->delta, buf, w->count, w->block);
+	free(buf);
 }
 
 void batch_run(struct delta *delta, struct saboteur *gate, struct batch_write *writes,
 	unsigned int n)
 {
-	struct thread threads[BATCH_MAX];
-	struct held held = {.hold = true};
+	struct writing writing[BATCH_MAX];
+	struct batch batch;
 
-	assert(n >= 1 && n <= BATCH_MAX);
-	for (unsigned int i = 0; i < n; i++)
-		threads[i] = (struct thread){.delta = delta, .write = &writes[i]};
-	gate->hook_ctx = &held;
-	gate->hook = hold_pwritev;
-	start(&threads[0]);
-	/* It may fail before it comes to a pwritev: then nothing is combined. */
-	while (!atomic_load(&held.there) && !atomic_load(&threads[0].done))
-		sched_yield();
-	for (unsigned int i = 1; i < n; i++) {
-		start(&threads[i]);
-		while (queued(delta) < i && !atomic_load(&threads[i].done) &&
-			!atomic_load(&threads[0].done))
-			sched_yield();
+	assert(n <= BATCH_MAX);
+	batch_begin(&batch, delta, gate);
+	for (unsigned int i = 0; i < n; i++) {
+		writing[i] = (struct writing){.delta = delta, .write = &writes[i]};
+		batch_add(&batch, write_one, &writing[i]);
 	}
-	atomic_store(&held.hold, false);
-	for (unsigned int i = 0; i < n; i++)
-		pthread_join(threads[i].thread, NULL);
-	gate->hook = NULL;
+	batch_end(&batch);
 }

@@ -2,11 +2,8 @@
 /* Appending when calls fail: a new segment's header, the owner's check in mid-queue, the super block. */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -20,9 +17,9 @@
 #include "fs/store/handle.h"
 #include "fs/store/recycle.h"
 #include "fs/store/slot.h"
-#include "fs/util/cleanup.h"
 #include "fs/util/hash.h"
 #include "fs/util/id.h"
+#include "tests/lib/batch.h"
 #include "tests/lib/saboteur.h"
 #include "tests/lib/onedelta.h"
 
@@ -196,53 +193,25 @@ static void largest_log_is_full(void **state)
 
 /* One of three calls that wait for each other. */
 struct call {
-	pthread_t thread;
 	struct delta *delta;
 	uint32_t count;
 	bool zero;
-	atomic_bool done;
 	int rc;
 };
 
-static void *make_call(void *arg)
+static void make_call(void *arg)
 {
 	struct call *call = arg;
 
 	call->rc = call->zero ? delta_zero(call->delta, 3000, call->count) :
 				delta_write(call->delta, buf, call->count, 1000);
-	atomic_store(&call->done, true);
-	return NULL;
-}
-
-struct held {
-	atomic_bool hold, there;
-};
-
-static void hold_pwritev(void *ctx, enum sabotaged_call call)
-{
-	struct held *held = ctx;
-
-	while (call == CALL_PWRITEV && atomic_load(&held->hold)) {
-		atomic_store(&held->there, true);
-		sched_yield();
-	}
-}
-
-static unsigned int queued(struct delta *delta)
-{
-	SCOPED_LOCK(&delta->log.lock);
-	unsigned int n = 0;
-
-	for (const struct log_request *r = delta->log.queue; r; r = r->next)
-		n++;
-	return n;
 }
 
 /* The second call in the queue finds the owner's check failing; the third one
  * would fit into the old segment, but the log is broken by then. */
 static void broken_in_mid_queue(void **state)
 {
-	struct held held = {.hold = true};
+	struct batch batch;
 	struct saboteur sab;
 	struct call call[3] = {{.count = 1}, {.count = 256}, {.count = 3, .zero = true}};
 	struct delta *delta;
@@ -253,17 +222,12 @@ static void broken_in_mid_queue(void **state)
 	sab.call = CALL_PREAD;
 	sab.nth = sab.count[CALL_PREAD] + 1;
 	sab.kind = SABOTAGE_FAIL;
-	sab.hook_ctx = &held;
-	sab.hook = hold_pwritev;
+	batch_begin(&batch, delta, &sab);
 	for (unsigned int i = 0; i < 3; i++) {
 		call[i].delta = delta;
-		assert_int_equal(pthread_create(&call[i].thread, NULL, make_call, &call[i]), 0);
-		while (i == 0 ? !atomic_load(&held.there) : queued(delta) < i)
-			sched_yield();
+		batch_add(&batch, make_call, &call[i]);
 	}
-	atomic_store(&held.hold, false);
-	for (unsigned int i = 0; i < 3; i++)
-		pthread_join(call[i].thread, NULL);
+	batch_end(&batch);
 	assert_int_equal(sab.hits, 1);
 	assert_int_equal(call[0].rc, 0);
 	assert_int_equal(call[1].rc, -EIO);

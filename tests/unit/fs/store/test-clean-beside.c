@@ -14,6 +14,7 @@
 
 #include "fs/store/handle.h"
 #include "fs/util/cleanup.h"
+#include "tests/lib/batch.h"
 #include "tests/lib/churn.h"
 #include "tests/lib/saboteur.h"
 
@@ -165,16 +166,6 @@ static void *meddle_later(void *arg)
 	return NULL;
 }
 
-static unsigned int queued(struct delta *delta)
-{
-	SCOPED_LOCK(&delta->log.lock);
-	unsigned int n = 0;
-
-	for (const struct log_request *r = delta->log.queue; r; r = r->next)
-		n++;
-	return n;
-}
-
 /* Stopped in the middle of its appends and headers. What does not need the lead
  * goes on; what does comes right behind and wins. */
 static void meddling_while_the_cleaner_writes(void **state)
@@ -192,7 +183,7 @@ static void meddling_while_the_cleaner_writes(void **state)
 		if (stopped)
 			churn_check(held.delta);
 		assert_int_equal(pthread_create(&thread, NULL, meddle_later, &held), 0);
-		while (stopped && is_leading(held.delta) && queued(held.delta) == 0)
+		while (stopped && is_leading(held.delta) && batch_queued(held.delta) == 0)
 			sched_yield();
 		stopped = held_end(&held);
 		pthread_join(thread, NULL);
@@ -264,7 +255,7 @@ static void *write_into_zeros(void *arg)
 
 static void wait_for_queue(struct delta *delta, unsigned int n)
 {
-	while (queued(delta) < n)
+	while (batch_queued(delta) < n)
 		sched_yield();
 }
 

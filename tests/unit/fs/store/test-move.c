@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Appending what is moved: only what still counts, decided where everything is appended. */
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -16,8 +13,8 @@
 
 #include "fs/store/handle.h"
 #include "fs/store/slot.h"
-#include "fs/util/cleanup.h"
 #include "fs/util/hash.h"
+#include "tests/lib/batch.h"
 #include "tests/lib/onedelta.h"
 #include "tests/lib/saboteur.h"
 
@@ -303,57 +300,31 @@ static void bad_stays_bad(void **state)
 
 /* Requests that queue behind a held pwritev, in order. */
 struct call {
-	pthread_t thread;
 	struct delta *delta;
 	struct log_request *moved; /* or a write of version to block 5 */
 	uint32_t version;
 	int rc;
 };
 
-struct held {
-	atomic_bool hold, there;
-};
-
-static void hold_pwritev(void *ctx, enum sabotaged_call call)
-{
-	struct held *held = ctx;
-
-	while (call == CALL_PWRITEV && atomic_load(&held->hold)) {
-		atomic_store(&held->there, true);
-		sched_yield();
-	}
-}
-
-static void *make_call(void *arg)
+static void make_call(void *arg)
 {
 	struct call *call = arg;
 	uint8_t buf[B];
 
 	if (call->moved) {
 		call->rc = log_append(&call->delta->log, call->moved);
-		return NULL;
+		return;
 	}
 	for (size_t i = 0; i < B; i++)
 		buf[i] = (uint8_t)(call->version + i / 64);
 	call->rc = delta_write(call->delta, buf, 1, 5);
-	return NULL;
-}
-
-static unsigned int queued(struct delta *delta)
-{
-	SCOPED_LOCK(&delta->log.lock);
-	unsigned int n = 0;
-
-	for (const struct log_request *r = delta->log.queue; r; r = r->next)
-		n++;
-	return n;
 }
 
 /* A write and a move of the same block in one queue, in both orders; with
  * fail, the write that goes before the move fails and changes nothing. */
 static void queue_decides(bool write_first, bool fail)
 {
-	struct held held = {.hold = true};
+	struct batch batch;
 	struct call call[3] = {{.version = 50}, {.version = 60}, {.version = 60}};
 	struct saboteur sab;
 	struct delta *delta;
@@ -371,13 +342,10 @@ static void queue_decides(bool write_first, bool fail)
 	call[write_first ? 2 : 1].moved = &moving.request;
 	/* The first call keeps the lead with a write elsewhere. */
 	call[0].moved = &(struct log_request){.type = FORMAT_ZERO, .block = 900, .count = 1};
-	sab.hook_ctx = &held;
-	sab.hook = hold_pwritev;
+	batch_begin(&batch, delta, &sab);
 	for (unsigned int i = 0; i < 3; i++) {
 		call[i].delta = delta;
-		assert_int_equal(pthread_create(&call[i].thread, NULL, make_call, &call[i]), 0);
-		while (i == 0 ? !atomic_load(&held.there) : queued(delta) < i)
-			sched_yield();
+		batch_add(&batch, make_call, &call[i]);
 	}
 	if (fail) {
 		sab.call = CALL_PWRITEV;
@@ -385,9 +353,7 @@ static void queue_decides(bool write_first, bool fail)
 		sab.error = -ENOSPC;
 		sab.kind = SABOTAGE_FAIL;
 	}
-	atomic_store(&held.hold, false);
-	for (unsigned int i = 0; i < 3; i++)
-		pthread_join(call[i].thread, NULL);
+	batch_end(&batch);
 	assert_int_equal(call[0].rc, 0);
 	assert_int_equal(call[1].rc, fail ? -ENOSPC : 0);
 	assert_int_equal(call[2].rc, 0);
