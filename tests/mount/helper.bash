@@ -10,12 +10,12 @@
 #	kill_daemon                       SIGKILL it, wait until it is gone
 #	stop_daemon                       ask it to stop
 #	status FILTER                     jq -r FILTER of its status
-#	wait_for COMMAND...               until it succeeds; fails after $WAIT_SEC
 #	base_image FILE                   64 MiB: data, holes, zeros; the seed is printed
 
 MOUNT_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD_BIN=${BUILD_BIN:-$MOUNT_ROOT/build/plain}
-WAIT_SEC=20
+# shellcheck source=tests/lib/wait.bash
+. "$MOUNT_ROOT/tests/lib/wait.bash"
 
 mount_setup() {
 	DIR=$(mktemp -d /var/tmp/lazyclone-mount-XXXXXX)
@@ -37,20 +37,6 @@ mount_teardown() {
 	done
 	find "$DIR" -maxdepth 2 -type d -exec chattr -i {} + 2>/dev/null
 	rm -rf "$DIR"
-}
-
-# All of it: a dead process's last threads still hold its files for a moment.
-gone() {
-	! kill -0 "$1" 2>/dev/null ||
-		awk '/^State:.*Z/ {z = 1} /^Threads:/ {exit !(z && $2 <= 1)}' "/proc/$1/status" 2>/dev/null
-}
-
-wait_for() {
-	local end=$((SECONDS + WAIT_SEC))
-	until "$@"; do
-		[ $SECONDS -lt $end ] || { echo "waited in vain for: $*"; return 1; }
-		read -rt 0.02 <> <(:) || true
-	done
 }
 
 clone() {

@@ -17,7 +17,8 @@ BUILD_BIN=${BUILD_BIN:-$REAL_ROOT/build/plain}
 TINY=$BUILD_BIN/tiny/tests/real/tiny-device
 # shellcheck disable=SC2034
 REPLAY=$BUILD_BIN/tests/real/blocklog
-WAIT_SEC=20
+# shellcheck source=tests/lib/wait.bash
+. "$REAL_ROOT/tests/lib/wait.bash"
 
 real_setup() {
 	DIR=$(mktemp -d /var/tmp/lazyclone-real-XXXXXX)
@@ -37,20 +38,6 @@ real_teardown() {
 	end_process
 	while mountpoint -q "$RAM"; do umount -l "$RAM"; done
 	rm -rf "$DIR"
-}
-
-wait_for() {
-	local end=$((SECONDS + WAIT_SEC))
-	until "$@"; do
-		[ $SECONDS -lt $end ] || { echo "waited in vain for: $*"; return 1; }
-		read -rt 0.02 <> <(:) || true
-	done
-}
-
-# All of it: a dead process's last threads still hold its files for a moment.
-gone() {
-	! kill -0 "$1" 2>/dev/null ||
-		awk '/^State:.*Z/ {z = 1} /^Threads:/ {exit !(z && $2 <= 1)}' "/proc/$1/status" 2>/dev/null
 }
 
 end_process() {

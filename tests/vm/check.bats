@@ -24,8 +24,7 @@ setup() {
 }
 
 teardown() {
-	[ "$(tiny_left)" = "$before" ] && return
-	diff <(echo "$before") <(tiny_left)
+	tiny_unchanged
 }
 
 # Random, so that it lies in the log as it is: N MiB from the disk's begin, of known first bytes.

@@ -31,8 +31,7 @@ setup() {
 # Each test removes what it made: rm is tested by that as well.
 teardown() {
 	lazyclone list --json | jq -r '.[].name' | xargs -r "$BUILD_BIN/lazyclone" rm --force
-	[ "$(tiny_left)" = "$before" ] && return
-	diff <(echo "$before") <(tiny_left)
+	tiny_unchanged
 }
 
 names() { lazyclone list --json | jq -r '.[].name' | sort -V | tr '\n' ' '; }
@@ -54,7 +53,7 @@ define_with_nic() {
 	[[ $output == *"<name>$web-clone1</name>"* ]]
 	[ ! -e "$LAZYCLONE_STORE" ]
 	run ! mountpoint -q "$VM_MOUNT"
-	[ "$(tiny_left)" = "$before" ]
+	tiny_unchanged
 	# From here on there is one.
 	lazyclone mount
 	before=$(tiny_left)
@@ -118,7 +117,7 @@ define_with_nic() {
 	says "${one}_VARS.fd"
 	[ "$(cat "$nvram/${one}_VARS.fd")" = theirs ]
 	rm "$nvram/${one}_VARS.fd"
-	[ "$(tiny_left)" = "$(echo "$before")" ]
+	tiny_unchanged
 }
 
 @test "the clone's disk: of QEMU's user, the original's bytes, whole sectors" {
@@ -265,7 +264,7 @@ define_with_nic() {
 	for name in '' . .hidden a/b "$(printf 'a\nb')" "$(printf '%0201d' 0)"; do
 		expect 2 lazyclone clone "$web" "$name"
 	done
-	[ "$(tiny_left)" = "$before" ]
+	tiny_unchanged
 }
 
 @test "rm: by name, UUID and new name; a machine without our mark is not touched" {

@@ -31,12 +31,10 @@ setup() {
 
 # Whatever a test made on purpose, it removed: so this holds after each one.
 teardown() {
-	[ "$(tiny_left)" = "$before" ] && return
-	diff <(echo "$before") <(tiny_left)
+	tiny_unchanged
 }
 
 # What a refused command must not change.
-unchanged() { [ "$(tiny_left)" = "$before" ]; }
 
 # The tool as an ordinary user who has nothing but a directory.
 as_nobody() {
@@ -79,7 +77,7 @@ nobodys_mount_is_dead() { [ "$(as_nobody --json status | jq -r .mount)" = dead ]
 	says "$one"
 	expect 4 lazyclone clone --disk-only "$base" "$one"
 	says "$one"
-	unchanged
+	tiny_unchanged
 }
 
 @test "a name that cannot be one: 2" {
@@ -87,7 +85,7 @@ nobodys_mount_is_dead() { [ "$(as_nobody --json status | jq -r .mount)" = dead ]
 		expect 2 lazyclone clone "$web" "$name"
 		says ''
 	done
-	unchanged
+	tiny_unchanged
 }
 
 @test "no space in the store: 9" {
@@ -97,7 +95,7 @@ nobodys_mount_is_dead() { [ "$(as_nobody --json status | jq -r .mount)" = dead ]
 	tr '\0' x </dev/zero | dd of="$VM_DIR/small/full" bs=4k status=none 2>/dev/null || true
 	expect 9 lazyclone --store "$VM_DIR/small/store" clone "$web" "$VM_PREFIX-new"
 	says ''
-	unchanged
+	tiny_unchanged
 	expect 9 lazyclone --store "$VM_DIR/small/store" clone --disk-only "$base" "$VM_PREFIX-new"
 	rm "$VM_DIR/small/full"
 	# The failed ones are no obstacle.
@@ -180,7 +178,7 @@ nobodys_mount_is_dead() { [ "$(as_nobody --json status | jq -r .mount)" = dead ]
 	done
 	[ -z "$(ls -A "$store/clones")" ]
 	expect 12 "$BUILD_BIN/lazyclonefs" "$store" "$store-mnt"
-	unchanged
+	tiny_unchanged
 }
 
 @test "a damaged clone is refused by name: 12, and the others go on" {
@@ -215,7 +213,7 @@ nobodys_mount_is_dead() { [ "$(as_nobody --json status | jq -r .mount)" = dead ]
 		says "$VM_DIR/letters"
 	done
 	[ "$(ls -A "$VM_DIR/letters")" = to-mother ]
-	unchanged
+	tiny_unchanged
 }
 
 @test "a second daemon on the same store: 4" {
@@ -286,7 +284,7 @@ nobodys_mount_is_dead() { [ "$(as_nobody --json status | jq -r .mount)" = dead ]
 		says ''
 	done
 	LIBVIRT_DEFAULT_URI=test:///default expect 10 lazyclone clone test new
-	unchanged
+	tiny_unchanged
 }
 
 @test "the original cannot be started, written or committed into while clones exist" {

@@ -33,8 +33,7 @@ teardown() {
 	lazyclone list --json | jq -r '.[].name' | xargs -r "$BUILD_BIN/lazyclone" rm --force
 	virsh undefine --nvram "$one" >/dev/null 2>&1 || true
 	rm -f "$VM_DIR/$one"*.raw
-	[ "$(tiny_left)" = "$before" ] && return
-	diff <(echo "$before") <(tiny_left)
+	tiny_unchanged
 }
 
 domain_disk() { virsh domblklist "$1" | awk -v t="$2" '$1 == t { print $2 }'; }

@@ -34,16 +34,14 @@ setup() {
 }
 
 teardown() {
-	[ "$(tiny_left)" = "$before" ] && return
-	diff <(echo "$before") <(tiny_left)
+	tiny_unchanged
 }
 
 # Any command that changes something cleans first; this one has nothing else to do.
-next_command() { expect 3 lazyclone rm "$VM_PREFIX-nobody"; }
 
 is_nothing() {
 	! virsh domstate "$one" >/dev/null 2>&1 && [ ! -e "$VM_MOUNT/$one" ] &&
-		[ "$(tiny_left)" = "$before" ]
+		tiny_unchanged
 }
 
 is_whole() {

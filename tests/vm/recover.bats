@@ -23,11 +23,9 @@ setup() {
 }
 
 teardown() {
-	[ "$(tiny_left)" = "$before" ] && return
-	diff <(echo "$before") <(tiny_left)
+	tiny_unchanged
 }
 
-next_command() { expect 3 lazyclone rm "$VM_PREFIX-nobody"; }
 
 # A clone killed just before its domain is defined: all else is there.
 killed_clone() {
@@ -41,7 +39,7 @@ journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
 	killed_clone
 	next_command
 	[[ $stderr == *"undid the clone $one that a killed run left"* ]]
-	[ "$(tiny_left)" = "$before" ]
+	tiny_unchanged
 }
 
 @test "no daemon runs any more" {
@@ -49,7 +47,7 @@ journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
 	[ -e "$VM_MOUNT/$one/vda.raw" ]
 	lazyclone umount
 	next_command
-	[ "$(tiny_left)" = "$before" ]
+	tiny_unchanged
 	lazyclone mount
 	[ ! -e "$VM_MOUNT/$one" ]
 }
@@ -66,7 +64,7 @@ journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
 	expect 0 lazyclone rm "$VM_PREFIX-two"
 	sed -i 's|qemu+unix:///system?socket=/nonexistent|qemu:///system|' "$(journal)"
 	next_command
-	[ "$(tiny_left)" = "$before" ]
+	tiny_unchanged
 }
 
 @test "its disk is in use: nothing is torn away, and later it is undone" {
@@ -77,7 +75,7 @@ journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
 	cmp "$VM_DIR/$web.raw" "$VM_MOUNT/$one/vda.raw"
 	exec 7<&-
 	next_command
-	[ "$(tiny_left)" = "$before" ]
+	tiny_unchanged
 }
 
 @test "its NVRAM file was replaced by somebody: theirs stays" {
@@ -88,7 +86,7 @@ journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
 	next_command
 	[ "$(cat "$nvram")" = theirs ]
 	rm "$nvram" "$VM_DIR/old"
-	[ "$(tiny_left)" = "$before" ]
+	tiny_unchanged
 }
 
 @test "the machine was started before the next command: it is finished, not undone" {
@@ -116,5 +114,5 @@ journal() { find "$LAZYCLONE_STORE/journal" -name '*.json'; }
 	[[ $stderr == *"hint: "*"journal/"* ]]
 	cp "$VM_DIR/journal" "$(journal)"
 	next_command
-	[ "$(tiny_left)" = "$before" ]
+	tiny_unchanged
 }

@@ -32,11 +32,9 @@ setup() {
 }
 
 teardown() {
-	[ "$(tiny_left)" = "$before" ] && return
-	diff <(echo "$before") <(tiny_left)
+	tiny_unchanged
 }
 
-next_command() { expect 3 lazyclone rm "$VM_PREFIX-nobody"; }
 disk() { echo "$VM_MOUNT/$1/vda.raw"; }
 nvram() { echo "/var/lib/libvirt/qemu/nvram/${1}_VARS.fd"; }
 layers() { find "$LAZYCLONE_STORE/layers" -name '*.log' | wc -l; }

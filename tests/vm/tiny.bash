@@ -4,6 +4,8 @@
 #	tiny_define NAME [IMAGE]   shut-off domain on a raw image (made, 8 MiB of noise, if missing)
 #	tiny_start NAME            runs until it is destroyed: the firmware finds nothing to boot
 #	tiny_left                  everything a failed command could leave behind, as text
+#	tiny_unchanged             it is what setup noted in $before; else says what is not
+#	next_command               a command that finds nothing to do but what the last one left
 #	expect STATUS COMMAND...   run it; fail unless it exits with STATUS
 #	says TEXT                  the error of that command is of the documented form and names TEXT
 
@@ -42,9 +44,18 @@ tiny_start() { virsh start "$1" >/dev/null; }
 # and the remembered mount point are no result of a command.
 tiny_left() {
 	virsh list --all --name | grep "^$VM_PREFIX" | sort
-	find "${1:-$LAZYCLONE_STORE}" ! -name '*lock' ! -name mountpoint -printf '%P\n' 2>/dev/null | sort
+	find "$LAZYCLONE_STORE" ! -name '*lock' ! -name mountpoint -printf '%P\n' 2>/dev/null | sort
 	find /var/lib/libvirt/qemu/nvram -name "$VM_PREFIX*" 2>/dev/null | sort
 }
+
+# shellcheck disable=SC2154 # before: the test's
+tiny_unchanged() {
+	[ "$(tiny_left)" = "$before" ] && return
+	diff <(echo "$before") <(tiny_left)
+	return 1
+}
+
+next_command() { expect 3 lazyclone rm "$VM_PREFIX-nobody"; }
 
 # bats' $status is what COMMAND exited with; $output, $stderr what it said.
 expect() {
