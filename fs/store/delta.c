@@ -18,6 +18,7 @@
 #include "fs/store/checkpoint.h"
 #include "fs/store/handle.h"
 #include "fs/store/record.h"
+#include "fs/store/recycle.h"
 #include "fs/store/remains.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/round.h"
@@ -309,6 +310,8 @@ static int end_delta(struct log *log)
 		log_checkpoint(log);
 		rc = log_seal_life(log); /* it may have begun the life, to free lost tails */
 	}
+	if (rc == 0)
+		log_trim_all(log); /* a failure only leaves the space there */
 	return rc < 0 ? rc : log_end_life(log);
 }
 

@@ -103,8 +103,8 @@ int delta_remove(const struct io_gate *io, int dirfd, const char *name, struct r
 int delta_open(int dirfd, const char *name, const struct delta_options *options,
 	struct delta **ret_delta, struct err *err);
 
-/* Flush, write a checkpoint (a failure of that is no failure), mark clean,
- * unlock, free. Frees in any case and returns the flush's
+/* Flush, write a checkpoint and give free slots' space back (a failure of these is
+ * no failure), mark clean, unlock, free. Frees in any case and returns the flush's
  * result. NULL is allowed. */
 int delta_close(struct delta *delta);
 
@@ -177,7 +177,7 @@ int delta_prepare(struct delta *delta);
 int delta_freeze(struct delta *delta);
 
 /* The space of this delta counts for nobody from now on (options->space may go
- * away before it is closed). Nobody writes to it. */
+ * away before it is closed). Nobody writes to it, nor does maintenance. */
 void delta_disown(struct delta *delta);
 
 void delta_stats(struct delta *delta, struct delta_stats *ret_stats);

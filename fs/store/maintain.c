@@ -11,6 +11,7 @@
 
 #include "fs/store/checkpoint.h"
 #include "fs/store/handle.h"
+#include "fs/store/recycle.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/round.h"
 
@@ -253,6 +254,8 @@ int delta_freeze(struct delta *delta)
 	log_give_lead(log);
 	if (rc == 0)
 		log_checkpoint(log); /* only a cache: what breaks the log is found next */
+	if (rc == 0)
+		log_trim_all(log);
 	log_take_lead(log);
 	if (rc == 0)
 		rc = end_writing(log);

@@ -432,6 +432,8 @@ void log_adopt_space(struct log *log)
 
 void log_disown_space(struct log *log)
 {
+	SCOPED_LOCK(&log->lock);
+
 	space_adopt(log->space, -(int64_t)log->granted_bytes);
 	log->granted_bytes = 0;
 }
@@ -484,25 +486,27 @@ static void end_punch(struct log *log, uint32_t slot, bool punched)
 	log->granted_bytes -= slot_bytes(slot) - FORMAT_PAGE;
 }
 
-int log_trim(struct log *log)
+/* 1: it is not ours to write to yet. */
+static int may_trim(struct log *log)
 {
-	uint64_t used, idle, keep, kept = 0;
-	int rc = 0;
+	int rc;
 
-	if (atomic_load(&log->frozen))
-		return -EROFS;
 	log_take_lead(log);
 	if (log_lives(log))
 		rc = log_check_owner(log);
 	else
-		rc = atomic_load(&log->broken);
-	if (rc == 0 && !log_lives(log))
-		rc = 1; /* not ours to write to yet */
+		rc = atomic_load(&log->broken) ? -EIO : 1;
 	log_give_lead(log);
+	return rc;
+}
+
+static int trim(struct log *log, uint64_t keep)
+{
+	uint64_t kept = 0;
+	int rc = may_trim(log);
+
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
-	log_slot_bytes(log, &used, &idle);
-	keep = max_u64(KEEP_BYTES, used / KEEP_FRACTION);
 	for (uint32_t slot = 0; next_to_punch(log, keep, &kept, &slot); slot++) {
 		uint64_t bytes = slot_bytes(slot) - FORMAT_PAGE;
 
@@ -515,6 +519,21 @@ int log_trim(struct log *log)
 		space_give(log->space, bytes);
 	}
 	return rc == -EOPNOTSUPP ? 0 : log_space_error(rc);
+}
+
+int log_trim(struct log *log)
+{
+	uint64_t used, idle;
+
+	if (atomic_load(&log->frozen))
+		return -EROFS;
+	log_slot_bytes(log, &used, &idle);
+	return trim(log, max_u64(KEEP_BYTES, used / KEEP_FRACTION));
+}
+
+int log_trim_all(struct log *log)
+{
+	return trim(log, 0);
 }
 
 /* ---- ahead ---- */

@@ -10,9 +10,9 @@
  * everything that made it dead, and then its free header, are durable and no
  * reader is left that may have looked up a place in it.
  *
- * Threads: log_list_segments, log_retire, log_trim and log_prepare_slot are
- * the maintenance thread's (one at a time, beside all data calls), which must
- * not be inside grace_enter(). Lock order: nothing held while calling; inside,
+ * Threads: log_list_segments, log_retire, log_trim and log_prepare are the
+ * maintenance thread's (one at a time, beside all data calls), which must
+ * not be inside grace_enter(); log_trim_all is for who closes or freezes. Lock order: nothing held while calling; inside,
  * the lead before log->lock before index.lock.
  */
 #ifndef FS_STORE_RECYCLE_H
@@ -52,5 +52,8 @@ int log_retire(struct log *log, const uint32_t *slots, uint32_t n);
  * a tenth of those in use), back to the file system. A file system that
  * cannot is no failure. */
 int log_trim(struct log *log);
+
+/* Give all of it back: nothing is appended for a while, if ever. */
+int log_trim_all(struct log *log);
 
 #endif

@@ -61,7 +61,7 @@ static void space_is_given_back(void **state)
 	/* A file system counts its own blocks for a file in more pieces, too. */
 	assert_true(allocated() <=
 		before - 2 * (SLOT_FULL_BYTES - FORMAT_PAGE) + FILE_SYSTEM_BYTES);
-	delta = onedelta_again(delta, false);
+	delta = onedelta_again(delta, true);
 	assert_int_equal(granted(delta), used);
 	onedelta_expect(delta, version, 0, 8);
 	while (delta->log.tail.slot != 7) {
@@ -72,6 +72,41 @@ static void space_is_given_back(void **state)
 	delta = onedelta_again(delta, true);
 	onedelta_expect(delta, version, 0, 8);
 	assert_int_equal(delta_close(delta), 0);
+}
+
+/* An idle clone takes what lives in it: nothing is kept for writes that may never
+ * come, after a clean stop or in a layer. */
+static void nothing_is_kept_for_later(void **state)
+{
+	const uint32_t slots[] = {0, 1, 2, 3, 4, 5, 6, 7};
+	const uint64_t least = slot_bytes(8) + 8 * FORMAT_PAGE;
+
+	for (int freeze = 0; freeze < 2; freeze++) {
+		struct delta *delta;
+		unsigned int version;
+
+		onedelta_remove(state);
+		onedelta_create(state);
+		delta = onedelta_open(NULL);
+		version = write_until(delta, 8, 0);
+		assert_int_equal(log_retire(&delta->log, slots, 8), 0);
+		assert_true(allocated() > least + SLOT_FULL_BYTES);
+		if (freeze) {
+			assert_int_equal(delta_freeze(delta), 0);
+		} else {
+			delta = onedelta_again(delta, false);
+			assert_int_equal(granted(delta), least);
+		}
+		assert_true(allocated() <= least + FILE_SYSTEM_BYTES);
+		onedelta_expect(delta, version, 0, 8);
+		if (!freeze) {
+			onedelta_put(delta, version + 1, 0, 8);
+			assert_int_equal(delta->log.tail.slot, 0);
+			delta = onedelta_again(delta, true);
+			onedelta_expect(delta, version + 1, 0, 8);
+		}
+		assert_int_equal(delta_close(delta), 0);
+	}
 }
 
 static int no_punch(const struct io_gate *io, int fd, int mode, uint64_t off, uint64_t len)
@@ -237,6 +272,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(space_is_given_back),
+		CASE(nothing_is_kept_for_later),
 		CASE(file_systems_without_holes_are_fine),
 		CASE(slot_is_zeroed_ahead),
 		CASE(seldom_flushed_needs_nothing_ahead),
