@@ -318,7 +318,10 @@ static int batch_write(struct log *log, struct batch *batch)
 
 	if (batch->n == 0)
 		return 0;
-	rc = index_reserve(&log->index, batch->index_pages);
+	/* Nobody would take a record with that number for one. */
+	rc = log->next_lsn > FORMAT_COUNTER_MAX ? log_break(log) : 0;
+	if (rc == 0)
+		rc = index_reserve(&log->index, batch->index_pages);
 	if (rc == 0) {
 		batch_iov(batch, zeros, round_up(pos + bytes, FORMAT_PAGE) - pos - bytes);
 		rc = log_space_error(io_writev_full(

@@ -90,7 +90,8 @@
  * the place it was moved from. So replay needs no LSN per block; fsck checks
  * that the two orders agree. LSNs, sequence numbers and generations are below
  * 2^62, which no counting reaches: a higher one makes its record, header or
- * super block invalid, so that none can wrap.
+ * super block invalid, so that none can wrap. A log whose counters come to
+ * their end (it was made to) takes no more: -EIO, nothing is acknowledged.
  *
  * Appends. One pwritev appends records at the log's end and zeros up to the
  * end of its last page. Assumed of the device: rewriting a sector with the

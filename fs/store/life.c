@@ -99,6 +99,8 @@ static int begin_segment(struct log *log, uint32_t slot)
 	};
 	int rc;
 
+	if (next.seq >= FORMAT_COUNTER_MAX) /* nobody could read it */
+		return log_break(log);
 	fill_durable(log, &next);
 	/* Told to have failed it may be there nevertheless, and with it the
 	 * end of the tail that it names: the tail takes no more records. */

@@ -367,6 +367,36 @@ static void room_for_the_end_is_left(void **state)
 	assert_int_equal(delta_close(delta), 0);
 }
 
+/* No reader takes what is numbered higher: it must not be acknowledged. */
+static void numbers_end_before_they_are_invalid(void **state)
+{
+	struct delta *delta = onedelta_open(NULL);
+
+	onedelta_put(delta, 1, 0, 1);
+	delta->log.next_lsn = FORMAT_COUNTER_MAX - 2;
+	onedelta_put(delta, 2, 0, 1);
+	onedelta_put(delta, 3, 0, 1);
+	assert_int_equal(delta_write(delta, buf, 1, 0), -EIO);
+	assert_int_equal(delta_flush(delta), -EIO);
+	delta = onedelta_again(delta, true);
+	onedelta_expect(delta, 3, 0, 1);
+	assert_int_equal(delta_write(delta, buf, 1, 0), -EIO);
+	delta_abandon(delta);
+}
+
+static void segments_end_before_they_are_invalid(void **state)
+{
+	struct delta *delta = onedelta_open(NULL);
+
+	onedelta_put(delta, 1, 0, 1);
+	delta->log.max_seq = FORMAT_COUNTER_MAX - 2;
+	for (uint32_t b = 0; delta->log.tail.slot == 0; b++)
+		onedelta_put(delta, 2, b, 1);
+	assert_int_equal(delta->log.tail.seq, FORMAT_COUNTER_MAX - 1);
+	assert_int_equal(write_until_failure(delta), -EIO);
+	delta_abandon(delta);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, onedelta_create, onedelta_remove)
 
 int main(void)
@@ -385,6 +415,8 @@ int main(void)
 		CASE(sealed_tail_takes_nothing),
 		CASE(failed_seal_changes_nothing),
 		CASE(room_for_the_end_is_left),
+		CASE(numbers_end_before_they_are_invalid),
+		CASE(segments_end_before_they_are_invalid),
 	};
 
 	return cmocka_run_group_tests(tests, make_dir, onedelta_remove_dir);
