@@ -23,9 +23,27 @@ static void store_flag(struct parser *p, const struct cli_option *option)
 	*(bool *)((char *)p->target + option->offset) = true;
 }
 
-static void store_text(struct parser *p, const struct cli_option *option, const char *text)
+static bool takes_several(const struct cli_option *option)
 {
-	*(const char **)((char *)p->target + option->offset) = text;
+	size_t len = strlen(option->value);
+
+	return len > 3 && !strcmp(option->value + len - 3, "...");
+}
+
+static int store_text(struct parser *p, const struct cli_option *option, const char *text)
+{
+	void *to = (char *)p->target + option->offset;
+	struct cli_texts *texts = to;
+
+	if (!takes_several(option)) {
+		*(const char **)to = text;
+		return 0;
+	}
+	if (texts->count == CLI_TEXTS_MAX)
+		return err_set(p->err, -EINVAL, "option --%s is given more than %d times",
+			option->name, CLI_TEXTS_MAX);
+	texts->text[texts->count++] = text;
+	return 0;
 }
 
 static const struct cli_option *find_name(const struct parser *p, const char *name, size_t len)
@@ -55,8 +73,7 @@ static int take_value(struct parser *p, const struct cli_option *option, const c
 				option->name, option->value);
 		inline_text = p->argv[p->next++];
 	}
-	store_text(p, option, inline_text);
-	return 0;
+	return store_text(p, option, inline_text);
 }
 
 static int parse_long(struct parser *p, const char *arg)

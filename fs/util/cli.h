@@ -5,8 +5,9 @@
  * into a struct of the caller, so that tables are constant and one struct
  * serves several of them. Options and words may be mixed; "--" ends the
  * options; "-N5", "-N 5", "--count=5" and "--count 5" are the same; letters of
- * flags may be joined ("-qv"). Given twice, the last one counts. Names are not
- * abbreviated: a script must not break when an option is added.
+ * flags may be joined ("-qv"). Given twice, the last one counts, unless the row's
+ * value ends with "...": then all do, in their order. Names are not abbreviated:
+ * a script must not break when an option is added.
  */
 #ifndef FS_UTIL_CLI_H
 #define FS_UTIL_CLI_H
@@ -18,12 +19,21 @@
 
 #include "fs/util/err.h"
 
+#define CLI_TEXTS_MAX 64
+
+/* What an option that may be given several times was given. */
+struct cli_texts {
+	uint32_t count;
+	const char *text[CLI_TEXTS_MAX];
+};
+
 struct cli_option {
 	char letter;       /* 0: it has none */
 	const char *name;  /* without the dashes; NULL ends a table */
 	const char *value; /* what stands for the value in help; NULL: a flag */
 	const char *help;
-	size_t offset; /* of a bool (flag) or a const char * in the target */
+	size_t offset; /* in the target: of a bool (flag), a struct cli_texts ("..."),
+			* else a const char * */
 };
 
 /* Parse argv[0 .. argc) by the tables (ends with NULL) into target. Words are

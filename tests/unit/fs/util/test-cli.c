@@ -14,6 +14,7 @@
 struct target {
 	bool quick, start;
 	const char *count, *to;
+	struct cli_texts with;
 };
 
 static const struct cli_option first[] = {
@@ -24,6 +25,7 @@ static const struct cli_option first[] = {
 static const struct cli_option second[] = {
 	{'s', "start", NULL, "start", offsetof(struct target, start)},
 	{0, "to", "DIR", "there", offsetof(struct target, to)},
+	{'w', "with", "FILE...", "as well", offsetof(struct target, with)},
 	{.name = NULL},
 };
 static const struct cli_option *const tables[] = {first, second, NULL};
@@ -91,6 +93,34 @@ static void words(void **state)
 	}
 }
 
+static void too_many(void **state)
+{
+	char *argv[CLI_TEXTS_MAX + 1];
+	struct target t = {.quick = false};
+	struct err err = {.code = 0};
+	int n;
+
+	(void)state;
+	for (int i = 0; i <= CLI_TEXTS_MAX; i++)
+		argv[i] = ARG("--with=x");
+	assert_int_equal(cli_parse(tables, &t, false, CLI_TEXTS_MAX + 1, argv, &n, &err), -EINVAL);
+	assert_non_null(strstr(err.message, "--with is given more than 64 times"));
+}
+
+static void several(void **state)
+{
+	(void)state;
+	{
+		PARSE(false, ARG("--with=a"), ARG("-w"), ARG("b"), ARG("-wc"), ARG("--with"), ARG(""));
+		assert_int_equal(rc, 0);
+		assert_int_equal(t.with.count, 4);
+		assert_string_equal(t.with.text[0], "a");
+		assert_string_equal(t.with.text[1], "b");
+		assert_string_equal(t.with.text[2], "c");
+		assert_string_equal(t.with.text[3], "");
+	}
+}
+
 #define WRONG(message_text, ...)                                                                   \
 	do {                                                                                       \
 		PARSE(false, __VA_ARGS__);                                                         \
@@ -132,6 +162,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(spellings),
 		cmocka_unit_test(words),
+		cmocka_unit_test(several),
+		cmocka_unit_test(too_many),
 		cmocka_unit_test(wrong),
 		cmocka_unit_test(numbers),
 	};
