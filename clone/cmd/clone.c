@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "clone/cmd/output.h"
 #include "clone/cmd/verb.h"
@@ -19,6 +20,11 @@ static const struct cli_option options[] = {
 	{0, "all-or-none", NULL, "with --count: remove the others if one fails", ARG(all_or_none)},
 	{0, "disk-only", "IMAGE", "a disk of this image, without a domain; prints its path",
 		ARG(disk_only)},
+	{0, "format", "FORMAT", "of IMAGE: raw or qcow2 (raw)", ARG(format)},
+	{0, "image-snapshot", "SNAPSHOT", "of a qcow2 IMAGE: its internal snapshot, by id or name",
+		ARG(image_snapshot)},
+	{0, "backing", "FILE[:FORMAT]...", "a file that an image may have below it", ARG(backing)},
+	{0, "data-file", "FILE...", "a file that an image may have its data in", ARG(data_file)},
 	{0, "snapshot", "NAME", "of a clone: that snapshot of it, also while it runs", ARG(snapshot)},
 	{0, "quota", "SIZE", "what each clone may take of the store, such as 10G", ARG(quota)},
 	{0, "start", NULL, "start the clones", ARG(start)},
@@ -59,6 +65,22 @@ static int take_words(const struct cmd *cmd, struct clone_options *how, struct e
 	return 0;
 }
 
+/* What only an image without a domain has to be told. */
+static int check_image(const struct cmd *cmd, const struct clone_options *how, struct err *err)
+{
+	const char *format = how->format;
+
+	if (!how->disk_only && (format || how->image_snapshot))
+		return usage(cmd, err, "--format and --image-snapshot belong to --disk-only: a domain "
+			"says which format its images have");
+	if (format && strcmp(format, "raw") && strcmp(format, "qcow2"))
+		return cmd_usage(cmd, err_set(err, -EINVAL,
+			"--format %s: it can be raw or qcow2", format), err);
+	if (how->image_snapshot && (!format || strcmp(format, "qcow2")))
+		return usage(cmd, err, "--image-snapshot needs --format qcow2");
+	return 0;
+}
+
 static int take_options(const struct cmd *cmd, struct clone_options *how, struct err *err)
 {
 	const struct args *args = &cmd->args;
@@ -70,6 +92,12 @@ static int take_options(const struct cmd *cmd, struct clone_options *how, struct
 		.disk_only = args->disk_only,
 		.name = args->name,
 		.snapshot = args->snapshot,
+		.format = args->format,
+		.image_snapshot = args->image_snapshot,
+		.backings = args->backing.text,
+		.n_backings = args->backing.count,
+		.data_files = args->data_file.text,
+		.n_data_files = args->data_file.count,
 		.all_or_none = args->all_or_none,
 		.start = args->start,
 		.dry_run = args->dry_run,
@@ -82,7 +110,8 @@ static int take_options(const struct cmd *cmd, struct clone_options *how, struct
 	if (rc)
 		return cmd_usage(cmd, rc, err);
 	how->count = (uint32_t)count;
-	return take_words(cmd, how, err);
+	rc = take_words(cmd, how, err);
+	return rc ? rc : check_image(cmd, how, err);
 }
 
 static json_t *disks_array(const struct clone_result *result)
@@ -92,9 +121,10 @@ static json_t *disks_array(const struct clone_result *result)
 	for (uint32_t i = 0; i < result->n_disks; i++) {
 		const struct clone_disk_result *disk = &result->disks[i];
 
-		json_array_append_new(disks, json_pack("{s:o, s:o, s:o, s:I}", "target",
+		json_array_append_new(disks, json_pack("{s:o, s:o, s:o, s:O, s:I}", "target",
 			output_text(disk->target), "path", output_text(disk->path), "base",
-			output_text(disk->base), "size_bytes", (json_int_t)disk->size_bytes));
+			output_text(disk->base), "images", disk->images, "size_bytes",
+			(json_int_t)disk->size_bytes));
 	}
 	return disks;
 }
@@ -139,6 +169,12 @@ static void print_disks(const struct clone_result *result)
 			size_format(result->disks[i].size_bytes, size), result->disks[i].base);
 }
 
+static void print_chains(const struct clone_result *result)
+{
+	for (uint32_t i = 0; i < result->n_disks; i++)
+		cmd_print_chain(result->disks[i].target, result->disks[i].images);
+}
+
 static void print_plan(const struct clone_result *result)
 {
 	printf("%s: would be made\n", result->name);
@@ -146,6 +182,7 @@ static void print_plan(const struct clone_result *result)
 		printf("  %s\n", *line);
 	if (!result->changes)
 		print_disks(result);
+	print_chains(result);
 }
 
 static void print_one(const struct cmd *cmd, const struct clone_result *result)
@@ -160,6 +197,8 @@ static void print_one(const struct cmd *cmd, const struct clone_result *result)
 	print_disks(result);
 	for (char *const *line = result->changes; cmd->args.verbose && line && *line; line++)
 		printf("  %s\n", *line);
+	if (cmd->args.verbose)
+		print_chains(result);
 }
 
 static const char *outcome(const struct clone_result *result)
@@ -246,6 +285,9 @@ const struct verb verb_clone = {
 		"as long as a clone needs its images. A clone can be cloned in its turn: shut off, as",
 		"it is; or, also while it runs, a snapshot of it. It goes on as before and can be",
 		"started, changed, reset and removed.",
+		"Images are raw or qcow2, in files, on block devices or in storage pools. A file that an",
+		"image names is used only if the domain, libvirt's volume of the image, --backing or",
+		"--data-file names it too.",
 		NULL},
 	.options = options,
 	.max_words = 2,

@@ -87,6 +87,15 @@ static int print_layers(const json_t *layers)
 	return output_table_of(columns, layers, add_layer);
 }
 
+static void print_chains(const json_t *disks)
+{
+	const json_t *disk;
+	size_t i;
+
+	json_array_foreach(disks, i, disk)
+		cmd_print_chain(member_text(disk, "target", "?"), json_object_get(disk, "images"));
+}
+
 static void print_trouble(const json_t *clone)
 {
 	const json_t *disk;
@@ -122,6 +131,7 @@ static int run_info(struct cmd *cmd, struct err *err)
 	print_clone(clone);
 	putchar('\n');
 	rc = print_disks(json_object_get(clone, "disks"));
+	print_chains(json_object_get(clone, "disks"));
 	if (!rc)
 		rc = print_layers(json_object_get(clone, "layers"));
 	if (!rc && json_array_size(json_object_get(clone, "snapshots"))) {

@@ -17,6 +17,8 @@ struct args {
 	bool quiet, verbose, json, help, version;
 
 	const char *original, *name, *disk_only, *count, *to, *snapshot, *quota, *delete;
+	const char *format, *image_snapshot;
+	struct cli_texts backing, data_file;
 	bool start, dry_run, print_xml, all_or_none, force, quiesce, list, to_base, full, yes,
 		forget_missing;
 };
@@ -67,6 +69,10 @@ int cmd_usage(const struct cmd *cmd, int code, struct err *err);
 
 /* The table of a clone's snapshots (verb snapshot, verb info). */
 int cmd_print_snapshots(const json_t *snapshots);
+
+/* What a base consists of, where that is more than a raw image (verb clone,
+ * verb info): a line for each image and data file, the top first. */
+void cmd_print_chain(const char *target, const json_t *images);
 
 /* For a verb that takes several names: try each one, go on after a failure
  * (printed at once), and say -EREMOTEIO if some were done, else the first

@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clone/plan/allowed.h"
 #include "clone/plan/base-notes.h"
 #include "clone/plan/census.h"
+#include "clone/plan/chain.h"
 #include "clone/plan/interrupt.h"
 #include "clone/plan/making.h"
 #include "clone/plan/origin.h"
@@ -28,6 +30,7 @@ struct run {
 	struct store *store; /* NULL: making nothing, and there is none */
 	struct ctl *ctl;     /* NULL: making nothing */
 	struct virt *virt;   /* NULL: disk_only */
+	struct allowed allowed;
 	struct origin *origin;
 	struct census *census;
 	struct journal *journal;
@@ -50,6 +53,7 @@ void clone_results_free(struct clone_result *results, uint32_t count)
 			free(result->disks[j].target);
 			free(result->disks[j].path);
 			free(result->disks[j].base);
+			json_decref(result->disks[j].images);
 		}
 		free(result->disks);
 		free(result->name);
@@ -64,17 +68,33 @@ void clone_results_free(struct clone_result *results, uint32_t count)
 
 static int find_origin(struct run *run, struct err *err)
 {
-	const struct origin_use use = {
-		.snapshot = run->options->snapshot, .look = makes_nothing(run->options)};
+	const struct clone_options *options = run->options;
+	const struct origin_use use = {.snapshot = options->snapshot,
+		.look = makes_nothing(options),
+		.allowed = &run->allowed,
+		.format = options->format,
+		.image_snapshot = options->image_snapshot};
 	int rc;
 
-	if (run->options->disk_only)
-		return origin_of_image(run->session, run->options->disk_only, &run->origin, err);
+	if (options->disk_only)
+		return origin_of_image(
+			run->session, options->disk_only, &use, &run->origin, err);
 	rc = session_need_virt(run->session, &run->virt, err);
-	if (rc < 0)
-		return rc;
-	return origin_of_domain(
-		run->session, run->virt, run->options->source, &use, &run->origin, err);
+	return rc < 0 ? rc
+		      : origin_of_domain(run->session, run->virt, options->source, &use,
+				&run->origin, err);
+}
+
+/* A file that was allowed and is not used is a mistake that nobody would see. */
+static int find_allowed_origin(struct run *run, struct err *err)
+{
+	const struct clone_options *options = run->options;
+	int rc = allowed_parse(options->backings, options->n_backings, options->data_files,
+		options->n_data_files, &run->allowed, err);
+
+	if (rc == 0)
+		rc = find_origin(run, err);
+	return rc < 0 ? rc : allowed_check_used(&run->allowed, err);
 }
 
 /* Store and daemon are started only when something is going to be made. */
@@ -112,7 +132,7 @@ static int begin_journal(struct run *run, struct err *err)
 
 static int prepare(struct run *run, struct err *err)
 {
-	int rc = find_origin(run, err);
+	int rc = find_allowed_origin(run, err);
 
 	if (rc == 0)
 		rc = find_store(run, err);
@@ -167,6 +187,8 @@ static int check_options(const struct clone_options *options, struct err *err)
 		return err_set(err, -EINVAL, "either a domain or an image is cloned");
 	if (!options->name && options->disk_only)
 		return err_set(err, -EINVAL, "a disk without a domain needs a name");
+	if (!options->disk_only && (options->format || options->image_snapshot))
+		return err_set(err, -EINVAL, "a domain says itself which images it has");
 	if (options->snapshot && options->disk_only)
 		return err_set(err, -EINVAL, "an image has no snapshots of lazyclone");
 	return options->name ? compose_name(options, options->count, &longest, err) : 0;
@@ -225,6 +247,7 @@ static int take_disks(struct clone_result *result, const struct making *making)
 		result->disks[i].path = strdup(making->paths[i]);
 		result->disks[i].base = strdup(from->base_path);
 		result->disks[i].size_bytes = from->size_bytes;
+		result->disks[i].images = chain_images(from->base_path, from->base_identity);
 		if (!result->disks[i].target || !result->disks[i].path || !result->disks[i].base)
 			return -ENOMEM;
 	}
@@ -499,6 +522,7 @@ static void run_clear(struct run *run)
 	journal_close(run->journal);
 	census_free(run->census);
 	origin_free(run->origin);
+	allowed_clear(&run->allowed);
 }
 
 int clone_make(struct session *session, const struct clone_options *options,

@@ -20,6 +20,7 @@
 #ifndef CLONE_PLAN_CLONE_H
 #define CLONE_PLAN_CLONE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -35,6 +36,12 @@ struct clone_options {
 	uint32_t count;        /* 1: one clone called name; more: NAME1 ... NAMEN */
 	const char *snapshot; /* of a source that is a clone: clone that instant; or NULL */
 	uint64_t quota_bytes; /* of each; 0: none */
+	/* Files that the source's images may use (allowed.h). */
+	uint32_t n_backings, n_data_files;
+	const char *const *backings, *const *data_files;
+	/* With disk_only. */
+	const char *format;         /* "raw", "qcow2"; NULL: see origin.h */
+	const char *image_snapshot; /* of a qcow2 image, by id or name; or NULL */
 	bool all_or_none;
 	bool start;
 	bool dry_run;   /* make nothing; results say what would be made */
@@ -46,6 +53,7 @@ struct clone_disk_result {
 	char *path; /* on the mount */
 	char *base;
 	uint64_t size_bytes;
+	json_t *images; /* of the base (chain_images()) */
 };
 
 struct clone_result {

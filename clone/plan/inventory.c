@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "clone/plan/chain.h"
 #include "clone/plan/family.h"
 #include "clone/plan/view.h"
 #include "clone/state/record.h"
@@ -62,9 +63,10 @@ static json_t *disk_object(const struct view *view, const struct manifest *m,
 		return NULL;
 	delta = served ? json_integer_value(json_object_get(served, "log_bytes"))
 		       : (json_int_t)log_bytes(dirfd, &disk->log);
-	return json_pack("{s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:o}", "target",
+	return json_pack("{s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:o}", "target",
 		text_or_null(disk->target), "path", text_or_null(path), "base",
-		text_or_null(disk->base_path), "size_bytes", (json_int_t)disk->size_bytes,
+		text_or_null(disk->base_path), "images",
+		chain_images(disk->base_path, disk->base_identity), "size_bytes", (json_int_t)disk->size_bytes,
 		"delta_bytes", delta, "depth", (int)disk->n_layers, "open",
 		json_integer_value(json_object_get(served, "opens")) > 0, "error",
 		text_or_null(json_string_value(json_object_get(served, "error"))));

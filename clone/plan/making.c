@@ -92,7 +92,7 @@ static int plan_manifest(struct making *making)
 		disk->size_bytes = round_up(from->size_bytes, SECTOR_BYTES);
 		disk->base_limit_bytes = from->base_limit_bytes;
 		disk->base_path = strdup(from->path);
-		disk->base_format = strdup("raw");
+		disk->base_format = strdup(from->format);
 		disk->base_identity = strdup(from->identity);
 		disk->uid = origin->uid;
 		disk->gid = origin->gid;

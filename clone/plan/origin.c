@@ -6,15 +6,15 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "clone/plan/chain.h"
 #include "clone/plan/device.h"
-#include "clone/plan/place.h"
 #include "clone/plan/stacked.h"
 #include "fs/base/base.h"
 #include "fs/util/cleanup.h"
-#include "fs/util/text.h"
+
+#define HINT_CONVERT "copy it into a raw image file (qemu-img convert -O raw) and use that"
 
 void origin_free(struct origin *origin)
 {
@@ -23,6 +23,8 @@ void origin_free(struct origin *origin)
 	for (uint32_t i = 0; origin->disks && i < origin->n_disks; i++) {
 		free(origin->disks[i].target);
 		free(origin->disks[i].path);
+		free(origin->disks[i].format);
+		base_source_free(origin->disks[i].base);
 		free(origin->disks[i].driver);
 		free(origin->disks[i].identity);
 		free(origin->disks[i].source);
@@ -72,31 +74,6 @@ static int check_state(struct virt *virt, const struct virt_domain *domain, bool
 	return check_saved_state(virt, domain, err);
 }
 
-static int no_image(const struct origin_disk *disk, int rc, struct err *err)
-{
-	if (rc != -ENOENT)
-		return err_sys(err, rc, "disk %s: its image %s", disk->target, disk->path);
-	err_set(err, -ESTALE, "disk %s: its image %s is not there", disk->target, disk->path);
-	err_hint(err, "put it back, or correct the disk's source: virsh edit");
-	return -ESTALE;
-}
-
-/* A disk of a clone is shared as its layers (stacked.h); one that is read
- * through the mount as a base would hang on its own daemon. */
-static int check_place(const struct origin_disk *disk, struct err *err)
-{
-	struct stat st;
-
-	if (stat(disk->path, &st) < 0)
-		return no_image(disk, -errno, err);
-	if (!place_is_mount(st.st_dev))
-		return 0;
-	err_set(err, -EOPNOTSUPP, "disk %s: its image %s is a lazyclone disk itself", disk->target,
-		disk->path);
-	err_hint(err, "clone its original, or hydrate this machine first: lazyclone hydrate");
-	return -EOPNOTSUPP;
-}
-
 static int take_text(char **field, const char *text)
 {
 	if (!text)
@@ -105,53 +82,63 @@ static int take_text(char **field, const char *text)
 	return *field ? 0 : -ENOMEM;
 }
 
-static int add_disk(struct origin *origin, const char *target, const char *path,
-	const char *driver, struct err *err)
+/* QEMU's locks tell who has a file; who has a device, libvirt. */
+static int check_devices(struct origin *origin, struct virt *virt,
+	const struct base_source *source, struct err *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < source->n_images; i++) {
+		const struct base_image *image = &source->images[i];
+		const char *data = image->data_path;
+
+		origin->on_device |= device_is(image->path) || (data && device_is(data));
+		rc = virt ? device_check_idle(virt, image->path, err) : 0;
+		if (rc == 0 && virt && data)
+			rc = device_check_idle(virt, data, err);
+	}
+	return rc;
+}
+
+/* The disk whose image is that, with all that lies below. */
+static int add_disk(struct origin *origin, const char *target, const char *driver,
+	const struct chain_top *top, struct allowed *allowed, struct err *err)
 {
 	struct origin_disk *disk = &origin->disks[origin->n_disks++];
+	int rc;
 
-	if (take_text(&disk->target, target) < 0 || take_text(&disk->path, path) < 0 ||
-		take_text(&disk->driver, driver) < 0)
+	if (take_text(&disk->target, target) < 0 || take_text(&disk->path, top->path) < 0 ||
+		take_text(&disk->format, top->format) < 0 || take_text(&disk->driver, driver) < 0)
 		return err_sys(err, -ENOMEM, "disk %s", target);
-	if (path[0] != '/' || !text_is_plain(path))
-		return err_set(err, -EOPNOTSUPP, "disk %s: its image must be a printable absolute path",
-			target);
-	origin->on_device |= device_is(path);
-	return check_place(disk, err);
-}
-
-/* The daemon serves raw bases. */
-static int check_format(const struct xml_disk *disk, struct err *err)
-{
-	if (!disk->format || strcmp(disk->format, "raw") == 0)
-		return 0;
-	err_set(err, -EOPNOTSUPP, "disk %s: %s images cannot be cloned yet", disk->target,
-		disk->format);
-	err_hint(err, "copy it into a raw image file (qemu-img convert -O raw) and use that");
-	return -EOPNOTSUPP;
-}
-
-static int take_image(struct origin *origin, struct virt *virt, const struct xml_disk *disk,
-	struct err *err)
-{
-	AUTO_FREE char *path = NULL;
-	int rc = check_format(disk, err);
-
-	if (rc < 0)
-		return rc;
-	if (disk->volume)
-		rc = virt_volume_path(virt, disk->pool, disk->volume, &path, err);
+	rc = chain_find(top, allowed, &disk->base, err);
 	if (rc == 0)
-		rc = device_check_idle(virt, path ?: disk->source, err);
-	if (rc < 0) {
-		err_prefix(err, "disk %s", disk->target);
-		return rc;
+		rc = check_devices(origin, top->virt, disk->base, err);
+	if (rc < 0)
+		err_prefix(err, "disk %s", target);
+	return rc;
+}
+
+static int add_image(struct origin *origin, struct virt *virt, const struct xml_disk *disk,
+	struct allowed *allowed, struct err *err)
+{
+	AUTO_FREE char *volume = NULL;
+	struct chain_top top = {.path = disk->source, .format = disk->format ?: "raw",
+		.disk = disk, .virt = virt};
+	int rc;
+
+	if (disk->volume) {
+		rc = virt_volume_path(virt, disk->pool, disk->volume, &volume, err);
+		if (rc < 0) {
+			err_prefix(err, "disk %s", disk->target);
+			return rc;
+		}
+		top.path = volume;
 	}
-	return add_disk(origin, disk->target, path ?: disk->source, disk->driver, err);
+	return add_disk(origin, disk->target, disk->driver, &top, allowed, err);
 }
 
 static int take_disk(struct origin *origin, struct virt *virt, const struct xml_disk *disk,
-	struct err *err)
+	struct allowed *allowed, struct err *err)
 {
 	int rc = 0;
 
@@ -159,12 +146,13 @@ static int take_disk(struct origin *origin, struct virt *virt, const struct xml_
 		rc = stacked_take_disk(
 			origin->stacked, disk, &origin->disks[origin->n_disks], err);
 	if (rc == 0)
-		return take_image(origin, virt, disk, err);
+		return add_image(origin, virt, disk, allowed, err);
 	origin->n_disks++;
 	return rc < 0 ? rc : 0;
 }
 
-static int take_disks(struct origin *origin, struct virt *virt, struct err *err)
+static int take_disks(struct origin *origin, struct virt *virt, struct allowed *allowed,
+	struct err *err)
 {
 	const struct xml_domain *scanned = origin->scanned;
 	int rc = 0;
@@ -176,7 +164,7 @@ static int take_disks(struct origin *origin, struct virt *virt, struct err *err)
 		const struct xml_disk *disk = &scanned->disks[i];
 
 		if (disk->cloned)
-			rc = take_disk(origin, virt, disk, err);
+			rc = take_disk(origin, virt, disk, allowed, err);
 	}
 	if (rc == 0 && origin->n_disks == 0) {
 		rc = err_set(err, -EOPNOTSUPP, "it has no disk to clone");
@@ -218,7 +206,7 @@ static int describe_domain(struct origin *origin, struct session *session, struc
 		err_prefix(err, "domain %s", origin->domain.name);
 		return rc;
 	}
-	return take_disks(origin, virt, err);
+	return take_disks(origin, virt, use->allowed, err);
 }
 
 int origin_of_domain(struct session *session, struct virt *virt, const char *name,
@@ -252,15 +240,20 @@ static void choose_owner(struct session *session, struct origin *origin)
 		virt_dac_owner(virt, &origin->dac_label, &origin->uid, &origin->gid, NULL);
 }
 
-/* An image without a domain has nobody who says its format. Probing is not
- * choosing: what begins like a container is refused, never opened as one. */
+/* An image without a domain has nobody but the user who says its format. Probing
+ * is not choosing: what begins like a container is refused, never opened as one. */
 static int check_raw(const char *path, struct err *err)
 {
 	static const struct {
 		const char magic[9];
-		const char *format;
+		const char *format, *hint;
 	} formats[] = {
-		{"QFI\xfb", "qcow2"}, {"KDMV", "vmdk"}, {"vhdxfile", "vhdx"}, {"conectix", "vpc"}};
+		{"QFI\xfb", "qcow2", "if it is one: --format qcow2; if a guest wrote that into a raw "
+			"disk: --format raw"},
+		{"KDMV", "vmdk", HINT_CONVERT},
+		{"vhdxfile", "vhdx", HINT_CONVERT},
+		{"conectix", "vpc", HINT_CONVERT},
+		{"LUKS\xba\xbe", "luks", HINT_CONVERT}};
 	AUTO_CLOSE int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	char head[8] = {0};
 
@@ -270,16 +263,33 @@ static int check_raw(const char *path, struct err *err)
 	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
 		if (memcmp(head, formats[i].magic, strlen(formats[i].magic)) != 0)
 			continue;
-		err_set(err, -EOPNOTSUPP, "image %s: only raw images can be cloned yet (%s)", path,
+		err_set(err, -EOPNOTSUPP, "image %s: begins like a %s image", path,
 			formats[i].format);
-		err_hint(err, "copy it into a raw image file (qemu-img convert -O raw) and use that");
+		err_hint(err, "%s", formats[i].hint);
 		return -EOPNOTSUPP;
 	}
 	return 0;
 }
 
-int origin_of_image(struct session *session, const char *path, struct origin **ret_origin,
-	struct err *err)
+static int describe_image(struct origin *origin, struct session *session, const char *path,
+	const struct origin_use *use, struct err *err)
+{
+	const struct chain_top top = {
+		.path = path, .format = use->format ?: "raw", .snapshot = use->image_snapshot};
+	int rc = 0;
+
+	origin->disks = calloc(1, sizeof(*origin->disks));
+	if (!origin->disks)
+		return err_sys(err, -ENOMEM, "image %s", path);
+	choose_owner(session, origin);
+	if (!use->format)
+		rc = check_raw(path, err);
+	return rc < 0 ? rc
+		      : add_disk(origin, ORIGIN_IMAGE_TARGET, NULL, &top, use->allowed, err);
+}
+
+int origin_of_image(struct session *session, const char *path, const struct origin_use *use,
+	struct origin **ret_origin, struct err *err)
 {
 	AUTO_FREE char *full = realpath(path, NULL);
 	struct origin *origin;
@@ -288,16 +298,9 @@ int origin_of_image(struct session *session, const char *path, struct origin **r
 	if (!full)
 		return err_sys(err, -errno, "image %s", path);
 	origin = calloc(1, sizeof(*origin));
-	if (origin)
-		origin->disks = calloc(1, sizeof(*origin->disks));
-	if (!origin || !origin->disks) {
-		origin_free(origin);
+	if (!origin)
 		return err_sys(err, -ENOMEM, "image %s", path);
-	}
-	choose_owner(session, origin);
-	rc = check_raw(full, err);
-	if (rc == 0)
-		rc = add_disk(origin, ORIGIN_IMAGE_TARGET, full, NULL, err);
+	rc = describe_image(origin, session, full, use, err);
 	if (rc < 0) {
 		origin_free(origin);
 		return rc;
@@ -313,27 +316,13 @@ static int check_size(const struct origin_disk *disk, struct err *err)
 	return err_set(err, -EOPNOTSUPP, "disk %s: its image %s is empty", disk->target, disk->path);
 }
 
-/* What the disk's base consists of: its image, as a raw one. */
-static int source_of(const struct origin_disk *disk, struct base_source **ret_source,
-	struct err *err)
-{
-	int rc = base_source_raw(disk->path, ret_source);
-
-	return rc < 0 ? err_sys(err, rc, "disk %s", disk->target) : 0;
-}
-
 static int hold_new(struct origin_disk *disk, struct ctl *ctl, bool *ret_first, struct err *err)
 {
 	AUTO_FREE char *text = NULL;
-	struct base_source *source;
-	int rc = source_of(disk, &source, err);
+	int rc = base_source_format(disk->base, &text);
 
 	if (rc < 0)
-		return rc;
-	rc = base_source_format(source, &text);
-	base_source_free(source);
-	if (rc < 0)
-		return err_sys(err, rc, "disk %s: the name of its image", disk->target);
+		return err_sys(err, rc, "disk %s: the names of its images", disk->target);
 	rc = ctl_hold(ctl, text, &disk->identity, &disk->size_bytes, ret_first, err);
 	if (rc < 0)
 		return rc;
@@ -365,13 +354,8 @@ int origin_hold(struct origin *origin, struct ctl *ctl, const char *mountpoint, 
 
 static int look_at_disk(struct origin_disk *disk, struct err *err)
 {
-	struct base_source *source;
-	int rc = source_of(disk, &source, err);
+	int rc = base_identify(disk->base, &disk->identity, &disk->size_bytes, err);
 
-	if (rc < 0)
-		return rc;
-	rc = base_identify(source, &disk->identity, &disk->size_bytes, err);
-	base_source_free(source);
 	disk->base_limit_bytes = disk->size_bytes;
 	return rc == 0 ? check_size(disk, err) : rc;
 }

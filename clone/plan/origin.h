@@ -17,10 +17,16 @@
 /* Target of the disk that is made without a domain: MOUNT/NAME/disk.raw. */
 #define ORIGIN_IMAGE_TARGET "disk"
 
+struct allowed;
+struct base_source;
+struct stacked;
+
 /* One image that gets a delta. */
 struct origin_disk {
 	char *target;
 	char *path;     /* of the base */
+	char *format;   /* of the base: "raw", "qcow2" */
+	struct base_source *base; /* its files; NULL: a disk of a clone */
 	char *driver;   /* <driver> element as text, or NULL */
 	char *identity; /* of the base */
 	uint64_t size_bytes;
@@ -32,8 +38,6 @@ struct origin_disk {
 	uint32_t n_layers;
 	struct store_layer *layers; /* newest first */
 };
-
-struct stacked;
 
 struct origin {
 	struct virt_domain domain;  /* name NULL: a lone image */
@@ -53,15 +57,19 @@ struct origin {
 struct origin_use {
 	const char *snapshot; /* of a clone: not as it is now, so that it may run; or NULL */
 	bool look; /* nothing is going to be made */
+	struct allowed *allowed; /* files that images may use; which are is noted in it */
+	/* Of a lone image. */
+	const char *format;         /* NULL: raw, if it does not begin like something else */
+	const char *image_snapshot; /* qcow2: its internal snapshot, by id or name; or NULL */
 };
 
 /* Refused: what runs or whose devices a running one has, has saved state, snapshots or jobs, lies on a lazyclone
- * mount and is no clone of this store, or has parts that are not understood
- * (clone/xml). */
+ * mount and is no clone of this store, uses files that nobody allowed (chain.h),
+ * or has parts that are not understood (clone/xml). */
 int origin_of_domain(struct session *session, struct virt *virt, const char *name,
 	const struct origin_use *use, struct origin **ret_origin, struct err *err);
-int origin_of_image(struct session *session, const char *path, struct origin **ret_origin,
-	struct err *err);
+int origin_of_image(struct session *session, const char *path, const struct origin_use *use,
+	struct origin **ret_origin, struct err *err);
 void origin_free(struct origin *origin); /* NULL allowed */
 
 /* Let the daemon hold each base, and learn its identity and size. What a clone

@@ -149,6 +149,7 @@ int stacked_take_disk(const struct stacked *stacked, const struct xml_disk *from
 		return 0;
 	disk->stacked = true;
 	if (!copy_text(&disk->target, from->target) || !copy_text(&disk->path, below->base_path) ||
+		!copy_text(&disk->format, below->base_format) ||
 		!copy_text(&disk->source, record->source) ||
 		!copy_text(&disk->driver, record->driver) ||
 		!copy_text(&disk->shown, from->source) ||
