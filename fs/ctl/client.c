@@ -13,6 +13,8 @@
 
 struct ctl {
 	int fd;
+	int timeout_ms;
+	int ended; /* -errno of the exchange that failed: what comes now answers another request */
 	struct line_reader reader;
 };
 
@@ -49,10 +51,11 @@ int ctl_connect(const struct id *store_id, struct ctl **ret_ctl, struct err *err
 	}
 	if (fd < 0)
 		return err_sys(err, fd, "control socket %s", path);
-	ctl = malloc(sizeof(*ctl));
+	ctl = calloc(1, sizeof(*ctl));
 	if (!ctl)
 		return err_sys(err, -ENOMEM, "control socket");
 	ctl->fd = steal_fd(&fd);
+	ctl->timeout_ms = CTL_TIMEOUT_MS;
 	line_reader_init(&ctl->reader, ctl->fd, CTL_LINE_MAX);
 	*ret_ctl = ctl;
 	return 0;
@@ -67,27 +70,49 @@ void ctl_close(struct ctl *ctl)
 	free(ctl);
 }
 
+void ctl_set_timeout(struct ctl *ctl, int ms)
+{
+	ctl->timeout_ms = ms;
+}
+
+static int err_exchange(const struct ctl *ctl, struct err *err)
+{
+	switch (ctl->ended) {
+	case -ENODATA:
+	case -ECONNRESET:
+		err_set(err, -ECONNREFUSED, "the daemon ended before it answered");
+		break;
+	case -ETIMEDOUT:
+		err_set(err, -ETIMEDOUT, "the daemon did not answer in time");
+		break;
+	default:
+		return err_sys(err, ctl->ended, "talking to the daemon");
+	}
+	err_hint(err, "it may have done what it was asked for, or do it still, or not: look "
+		"(lazyclone info, lazyclone list), then run the command again");
+	return ctl->ended == -ETIMEDOUT ? -ETIMEDOUT : -ECONNREFUSED;
+}
+
 static int exchange(struct ctl *ctl, const json_t *request, json_t **ret_reply, struct err *err)
 {
 	AUTO_FREE char *text = NULL;
 	char *line;
 	size_t len;
-	int rc = message_format(request, &text, &len);
+	int rc;
 
+	if (ctl->ended)
+		return err_exchange(ctl, err);
+	rc = message_format(request, &text, &len);
 	if (rc == 0 && len >= CTL_REQUEST_MAX)
 		rc = -EMSGSIZE;
-	if (rc == 0)
-		rc = line_send(ctl->fd, text, len, CTL_TIMEOUT_MS);
-	if (rc == 0 || rc == -EPIPE)
-		rc = line_receive(&ctl->reader, CTL_TIMEOUT_MS, CTL_TIMEOUT_MS, &line, &len);
-	if (rc == -ENODATA || rc == -ECONNRESET) {
-		err_set(err, -ECONNREFUSED, "the daemon ended before it answered");
-		err_hint(err, "it may have done what it was asked for, or not: look (lazyclone "
-			"info, lazyclone list), then run the command again");
-		return -ECONNREFUSED;
-	}
 	if (rc < 0)
 		return err_sys(err, rc, "talking to the daemon");
+	rc = line_send(ctl->fd, text, len, ctl->timeout_ms);
+	if (rc == 0 || rc == -EPIPE)
+		rc = line_receive(&ctl->reader, ctl->timeout_ms, ctl->timeout_ms, &line, &len);
+	ctl->ended = rc;
+	if (rc < 0)
+		return err_exchange(ctl, err);
 	return message_parse(line, len, ret_reply, err);
 }
 

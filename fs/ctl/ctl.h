@@ -40,7 +40,9 @@
  * disks on it answer EIO and status says why.
  *
  * Calls return 0 or -errno and set err; -ECONNREFUSED: no daemon. A call waits
- * at most CTL_TIMEOUT_MS (-ETIMEDOUT). Threads: one thread per connection.
+ * at most CTL_TIMEOUT_MS (-ETIMEDOUT); then the daemon may do it still, and no
+ * other call of that connection is sent: its answer would be the one that was
+ * waited for. Threads: one thread per connection.
  */
 #ifndef FS_CTL_CTL_H
 #define FS_CTL_CTL_H
@@ -64,6 +66,9 @@ int ctl_socket_path(const struct id *store_id, char path[static CTL_PATH_MAX]);
 
 int ctl_connect(const struct id *store_id, struct ctl **ret_ctl, struct err *err);
 void ctl_close(struct ctl *ctl); /* NULL allowed */
+
+/* Wait so long instead of CTL_TIMEOUT_MS. */
+void ctl_set_timeout(struct ctl *ctl, int ms);
 
 /* Takes over request. *ret_reply (may be NULL) is the caller's to json_decref. */
 int ctl_call(struct ctl *ctl, json_t *request, json_t **ret_reply, struct err *err);

@@ -28,6 +28,7 @@ struct fixture {
 	atomic_int begun, ended;
 	pthread_mutex_t lock;
 	pthread_cond_t change;
+	bool late; /* lock; an answer waits until it is false */
 };
 
 static void *begin(void *ctx)
@@ -64,6 +65,14 @@ static int call(void *ctx, void *state, const char *verb, const json_t *request,
 		memset(text, 'x', (size_t)size);
 		json_object_set_new(reply, "text", json_stringn(text, (size_t)size));
 		free(text);
+		return 0;
+	}
+	if (strcmp(verb, "late") == 0) {
+		struct fixture *f = ctx;
+		SCOPED_LOCK(&f->lock);
+
+		while (f->late)
+			pthread_cond_wait(&f->change, &f->lock);
 		return 0;
 	}
 	if (strcmp(verb, "hold") == 0) {
@@ -151,6 +160,29 @@ static void test_errors_come_through_whole(void **state)
 	/* And the connection goes on. */
 	assert_int_equal(count(ctl), 1);
 	ctl_close(ctl);
+}
+
+/* What the daemon says later is no answer to what it is asked next. */
+static void test_a_late_answer_is_nobodys(void **state)
+{
+	struct fixture *f = *state;
+	struct ctl *ctl = connect_to(f), *other = connect_to(f);
+	struct err err = {0};
+
+	f->late = true;
+	ctl_set_timeout(ctl, 20);
+	assert_int_equal(ctl_call(ctl, json_pack("{s:s}", "verb", "late"), NULL, &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.message, "did not answer"));
+	assert_non_null(strstr(err.hint, "lazyclone info"));
+	pthread_mutex_lock(&f->lock);
+	f->late = false;
+	pthread_cond_broadcast(&f->change);
+	pthread_mutex_unlock(&f->lock);
+	ctl_set_timeout(ctl, CTL_TIMEOUT_MS);
+	assert_int_equal(ctl_call(ctl, json_pack("{s:s}", "verb", "fail"), NULL, &err), -ETIMEDOUT);
+	assert_int_equal(count(other), 1);
+	ctl_close(ctl);
+	ctl_close(other);
 }
 
 static void test_hold_gives_identity_and_size(void **state)
@@ -329,6 +361,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_a_connection_keeps_its_state, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_errors_come_through_whole, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_late_answer_is_nobodys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hold_gives_identity_and_size, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_replies_have_a_limit, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_requests_have_a_limit, setup, teardown),
