@@ -374,8 +374,8 @@ int attached_check(struct attached *clone, struct err *err)
 		return 0;
 	err_set(err, -EIO, "clone %s: a change of its manifest failed, maybe half",
 		clone->manifest->name);
-	err_hint(err, "shut its machine off and stop the daemon (lazyclone umount): what its disks "
-		"are is read anew by the next one");
+	err_hint(err, "shut its machine off: what its disks are is read anew when they are opened "
+		"the next time");
 	return -EIO;
 }
 

@@ -107,6 +107,11 @@ int disk_flush(struct disk *disk)
 	return rc < 0 ? rc : delta_flush(disk_stack(disk)->delta);
 }
 
+bool disk_broken(const struct disk *disk)
+{
+	return disk_state(disk) < 0 || delta_broken(disk_stack(disk)->delta);
+}
+
 bool disk_unsynced(struct disk *disk)
 {
 	return delta_unsynced(disk_stack(disk)->delta);

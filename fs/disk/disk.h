@@ -81,6 +81,7 @@ int disk_zero(struct disk *disk, uint64_t len, uint64_t off, unsigned int flags)
 int disk_flush(struct disk *disk);
 
 /* True if disk_flush would have to wait for the device. */
+bool disk_broken(const struct disk *disk); /* as delta_broken, or after disk_fail */
 bool disk_unsynced(struct disk *disk);
 
 /* First data (data = true) or hole at or after off, as SEEK_DATA and

@@ -74,6 +74,7 @@ int load_open_changing(struct mount *mount, struct mount_disk *disk, struct disk
 	if (!opened) {
 		if (mount->backend.open(disk->ctx, &opened) < 0)
 			return -EIO;
+		atomic_store(&disk->told, false);
 		atomic_fetch_add(&disk->users, 1);
 		atomic_store(&disk->disk, opened);
 	}
@@ -102,6 +103,8 @@ int load_flush(struct mount *mount, struct mount_disk *disk)
 	if (rc < 0)
 		return rc;
 	rc = disk_flush(opened);
+	if (rc < 0)
+		atomic_store(&disk->told, true);
 	load_unuse(disk);
 	return atomic_exchange(&disk->lost, false) ? -EIO : rc;
 }
@@ -174,9 +177,15 @@ int load_close(struct mount *mount, struct mount_disk *disk)
 	return load_close_aside(mount, disk);
 }
 
+bool load_is_hopeless(struct mount_disk *disk, struct disk *opened)
+{
+	return atomic_load(&disk->opens) == 0 && disk_broken(opened);
+}
+
 static bool is_idle(struct mount_disk *disk, struct disk *opened)
 {
-	return atomic_load(&disk->users) == 0 && !disk_unsynced(opened);
+	return atomic_load(&disk->users) == 0 &&
+		(load_is_hopeless(disk, opened) || !disk_unsynced(opened));
 }
 
 int load_close_idle(struct mount *mount, struct mount_disk *disk)
@@ -192,6 +201,8 @@ int load_close_idle(struct mount *mount, struct mount_disk *disk)
 		rc = -EBUSY;
 	} else if (opened) {
 		remember(disk, opened);
+		if (disk_unsynced(opened) && !atomic_load(&disk->told))
+			atomic_store(&disk->lost, true);
 		/* All was durable; a clean mark that could not be written only
 		 * makes the next opening longer. */
 		mount->backend.close(disk->ctx, opened);

@@ -39,7 +39,11 @@ int load_flush(struct mount *mount, struct mount_disk *disk);
 /* False: there is nothing to flush, and nothing to say. opened: as load_use(). */
 bool load_must_wait_to_flush(struct mount_disk *disk, struct disk *opened);
 
-/* Close it if nobody uses or changes it and all of it is durable: nobody would
+/* Nothing succeeds any more, and no guest has it open to whom that is to be said:
+ * opened again it is verified, and whole but for what was not flushed. */
+bool load_is_hopeless(struct mount_disk *disk, struct disk *opened);
+
+/* Close it if nobody uses or changes it and all of it is durable, or it is hopeless: else nobody would
  * hear of a flush that fails then. Does not wait for others. 0 also if it was
  * closed; -EBUSY. */
 int load_close_idle(struct mount *mount, struct mount_disk *disk);

@@ -123,6 +123,8 @@ struct mount_visit {
 	uint32_t opens;
 };
 
+/* One that is broken and that no guest has open is closed whatever is said: who
+ * asks next opens and verifies it anew. */
 enum mount_verdict {
 	MOUNT_KEEP,
 	MOUNT_UNLOAD, /* flush and close it, unless a request uses it by now */

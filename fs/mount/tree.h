@@ -54,6 +54,7 @@ struct mount_disk {
 	pthread_cond_t changed;
 	bool changing;               /* load_lock */
 	atomic_bool lost;            /* the last flush before it was closed failed, untold */
+	atomic_bool told;            /* a flush failed since it was opened, and said so */
 
 	pthread_mutex_t attr_lock;
 	struct mount_attr attr;      /* attr_lock; the size is disk's own while open */

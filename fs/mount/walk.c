@@ -30,7 +30,9 @@ static void visit_disk(struct mount *mount, struct mount_disk *disk, mount_visit
 	visit.opens = atomic_load(&disk->opens);
 	verdict = fn(ctx, &visit);
 	/* A failed flush stays where the guest hears of it: in the open disk. */
-	if (verdict == MOUNT_UNLOAD && disk_flush(visit.disk) < 0)
+	if (load_is_hopeless(disk, visit.disk))
+		verdict = MOUNT_UNLOAD;
+	else if (verdict == MOUNT_UNLOAD && disk_flush(visit.disk) < 0)
 		verdict = MOUNT_KEEP;
 	load_unuse(disk);
 	if (verdict == MOUNT_UNLOAD)

@@ -341,6 +341,11 @@ int delta_flush(struct delta *delta)
 	return log_flush(&delta->log);
 }
 
+bool delta_broken(const struct delta *delta)
+{
+	return atomic_load(&delta->log.broken) < 0;
+}
+
 bool delta_unsynced(struct delta *delta)
 {
 	SCOPED_LOCK(&delta->log.lock);

@@ -136,6 +136,9 @@ int delta_zero(struct delta *delta, uint64_t block, uint64_t count);
 /* See "what a return means". Returns at once if nothing is unsynced. */
 int delta_flush(struct delta *delta);
 
+/* True if every call fails until it is opened again, and verified. */
+bool delta_broken(const struct delta *delta);
+
 /* True if delta_flush would have to wait for the device. */
 bool delta_unsynced(struct delta *delta);
 
