@@ -2,10 +2,39 @@
 /* The noun `base`: the original images that clones need. */
 #include "clone/cmd/base.h"
 
+#include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <unistd.h>
+
+void base_bars_begin(struct base_bars *bars, const struct cmd *cmd)
+{
+	*bars = (struct base_bars){.quiet = cmd->args.quiet || !isatty(STDERR_FILENO)};
+	signal(SIGUSR1, SIG_IGN); /* between two bars */
+}
+
+void base_bars_show(void *ctx, const char *path, uint64_t done_bytes, uint64_t total_bytes)
+{
+	struct base_bars *bars = ctx;
+
+	if (bars->path != path) {
+		base_bars_end(bars);
+		progress_begin(&bars->progress, path, stderr, bars->quiet);
+		bars->path = path;
+	}
+	progress_update(&bars->progress, done_bytes, total_bytes);
+}
+
+void base_bars_end(struct base_bars *bars)
+{
+	if (bars->path)
+		progress_end(&bars->progress);
+	bars->path = NULL;
+}
 
 static const struct verb *const base_verbs[] = {
-	&verb_base_list, &verb_base_info, NULL,
+	&verb_base_list, &verb_base_info, &verb_base_verify, &verb_base_relink,
+	&verb_base_rm, NULL,
 };
 
 const struct verb verb_base = {

@@ -29,6 +29,7 @@ static int remove_one(struct cmd *cmd, const char *name, json_t **ret_result, st
 static int run_rm(struct cmd *cmd, struct err *err)
 {
 	struct session *session;
+	struct store *store;
 	int rc;
 
 	rc = cmd_session(cmd, &session, err);
@@ -37,7 +38,8 @@ static int run_rm(struct cmd *cmd, struct err *err)
 	if (rc)
 		return rc;
 	rc = cmd_each(cmd, remove_one, err);
-	base_notes_sweep(session);
+	if (!cmd->args.dry_run && !session_need_store(session, false, &store, NULL))
+		base_notes_sweep(store);
 	return rc;
 }
 

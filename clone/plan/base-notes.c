@@ -47,6 +47,19 @@ int base_notes_find(const struct bases *bases, const struct base_file *file,
 	return found ? 0 : -ENOENT;
 }
 
+struct fingerprint *base_notes_print(const struct bases *bases, const struct base_file *file)
+{
+	struct fingerprint *print = NULL;
+	struct base_record *record;
+
+	if (base_notes_find(bases, file, &record) < 0)
+		return NULL;
+	if (fingerprint_parse(record->fingerprint, &print, NULL) < 0)
+		print = NULL;
+	base_record_free(record);
+	return print;
+}
+
 bool base_notes_added(const struct bases *bases, const struct bases_entry *entry)
 {
 	struct base_record *record;
@@ -78,6 +91,19 @@ int base_notes_write(struct store *store, const struct base_file *file,
 	if (rc < 0)
 		return err_sys(err, rc, "base %s", file->path);
 	return base_record_write(store_dirfd(store), file->id, &record, err);
+}
+
+int base_notes_keep(const struct bases *bases, const struct bases_entry *entry,
+	const struct base_file *file, const struct fingerprint *print, struct err *err)
+{
+	bool added = base_notes_added(bases, entry);
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < entry->n_users; i++)
+		if (i == 0 || entry->users[i].store != entry->users[i - 1].store)
+			rc = base_notes_write(bases->stores[entry->users[i].store].store, file,
+				print, added, err);
+	return rc;
 }
 
 static int take_file(struct store *store, const struct base_file *file, struct err *err)
@@ -197,19 +223,18 @@ static void drop_unneeded(struct store *store, const struct ids *ids)
 	}
 }
 
-void base_notes_sweep(struct session *session)
+void base_notes_sweep(struct store *store)
 {
 	AUTO_FREE char (*list)[BASE_RECORD_ID] = NULL;
 	AUTO_FREE bool *needed = NULL;
 	struct ids ids;
-	struct store *store;
 
-	if (session_need_store(session, false, &store, NULL) < 0 ||
-		base_record_list(store_dirfd(store), &list, &ids.count, NULL) < 0 || ids.count == 0)
+	if (base_record_list(store_dirfd(store), &list, &ids.count, NULL) < 0)
 		return;
-	needed = calloc(ids.count, sizeof(*needed));
+	needed = calloc(ids.count + 1, sizeof(*needed));
 	ids.id = list;
 	ids.needed = needed;
-	if (needed && mark_needed(store, &ids) == 0)
+	if (needed && ids.count > 0 && mark_needed(store, &ids) == 0)
 		drop_unneeded(store, &ids);
+	base_record_tidy(store_dirfd(store));
 }

@@ -16,6 +16,9 @@
 int base_notes_find(const struct bases *bases, const struct base_file *file,
 	struct base_record **ret_record);
 
+/* The fingerprint in it; NULL: none that can be used. Caller frees. */
+struct fingerprint *base_notes_print(const struct bases *bases, const struct base_file *file);
+
 /* Was one of its files added by hand? */
 bool base_notes_added(const struct bases *bases, const struct bases_entry *entry);
 
@@ -23,11 +26,15 @@ bool base_notes_added(const struct bases *bases, const struct bases_entry *entry
 int base_notes_write(struct store *store, const struct base_file *file,
 	const struct fingerprint *print, bool added, struct err *err);
 
+/* The same in each store that has a clone of the entry. */
+int base_notes_keep(const struct bases *bases, const struct bases_entry *entry,
+	const struct base_file *file, const struct fingerprint *print, struct err *err);
+
 /* Take a sample of what a base stands on, of files that have no record in the
  * session's store yet. A cache: what cannot be noted is said, and nothing else. */
 void base_notes_take(struct session *session, const char *path, const char *identity);
 
-/* Drop the records of the session's store that no clone in it needs. */
-void base_notes_sweep(struct session *session);
+/* Drop the records of a store that no clone in it needs. */
+void base_notes_sweep(struct store *store);
 
 #endif

@@ -153,6 +153,14 @@ static int add_own_store(struct session *session, struct bases *bases, struct er
 	return 0;
 }
 
+static int by_store_path(const void *a, const void *b)
+{
+	const char *x = ((const struct bases_store *)a)->path;
+	const char *y = ((const struct bases_store *)b)->path;
+
+	return x && y ? strcmp(x, y) : !!x - !!y;
+}
+
 /* ---- entries ---- */
 
 static int by_path(const void *a, const void *b)
@@ -287,6 +295,8 @@ int bases_load(struct session *session, struct bases *ret_bases, struct err *err
 
 	if (rc == 0)
 		rc = add_own_store(session, &bases, err);
+	if (bases.n_stores > 0)
+		qsort(bases.stores, bases.n_stores, sizeof(*bases.stores), by_store_path);
 	for (uint32_t i = 0; rc == 0 && i < bases.n_stores; i++) {
 		open_store(&bases.stores[i]);
 		if (bases.stores[i].store)

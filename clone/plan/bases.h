@@ -52,7 +52,7 @@ struct bases_entry {
 
 struct bases {
 	uint32_t n_stores;
-	struct bases_store *stores;
+	struct bases_store *stores; /* by path */
 	uint32_t n_entries;
 	struct bases_entry *entries; /* by path */
 };

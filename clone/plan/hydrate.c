@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clone/plan/base-notes.h"
 #include "clone/plan/copy.h"
 #include "clone/plan/image.h"
 #include "clone/plan/imagelock.h"
@@ -328,6 +329,8 @@ static int drop_delta(struct hydrating *h, struct err *err)
 		rc = ours_hide(&h->ours, ctl, err);
 	if (rc == 0)
 		rc = store_remove(h->ours.store, manifest->name, &manifest->id, err);
+	if (rc == 0)
+		base_notes_sweep(h->ours.store);
 	if (rc < 0) {
 		err_prefix(err, "%s is hydrated, but its delta cannot be dropped", manifest->name);
 		err_hint(err, "run it again: lazyclone %s %s", h->ours.virt ? "hydrate" : "rm",

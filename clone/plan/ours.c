@@ -172,23 +172,22 @@ int ours_power_off(struct ours *ours, bool force, struct err *err)
 }
 
 /* Is dirfd still what is found under the clone's name? */
-static bool still_there(const struct ours *ours, const char *name)
+static bool still_there(struct store *store, int dirfd, const char *name)
 {
-	AUTO_CLOSE int fd = store_clone_dirfd(ours->store, name);
+	AUTO_CLOSE int fd = store_clone_dirfd(store, name);
 	struct stat now, then;
 
-	return fd >= 0 && fstat(fd, &now) == 0 && fstat(ours->dirfd, &then) == 0 &&
+	return fd >= 0 && fstat(fd, &now) == 0 && fstat(dirfd, &then) == 0 &&
 		now.st_ino == then.st_ino && now.st_dev == then.st_dev;
 }
 
-/* Held until ours_clear. The file goes with the clone. */
-static int lock_clone(struct ours *ours, const char *name, struct err *err)
+/* The file goes with the clone. */
+int ours_lock(struct store *store, int dirfd, const char *name, int *ret_fd, struct err *err)
 {
-	int rc;
+	AUTO_CLOSE int fd = openat(
+		dirfd, OURS_LOCK_NAME, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int rc = fd < 0 ? -errno : io_lock(fd, true, 0, 1);
 
-	ours->lock_fd = openat(ours->dirfd, OURS_LOCK_NAME,
-		O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-	rc = ours->lock_fd < 0 ? -errno : io_lock(ours->lock_fd, true, 0, 1);
 	if (rc == -EAGAIN) {
 		err_set(err, -EBUSY, "clone %s: another lazyclone command is at work on it", name);
 		err_hint(err, "wait until it has ended");
@@ -196,8 +195,9 @@ static int lock_clone(struct ours *ours, const char *name, struct err *err)
 	}
 	if (rc < 0)
 		return err_sys(err, rc, "clone %s: cannot lock it", name);
-	if (!still_there(ours, name))
+	if (!still_there(store, dirfd, name))
 		return err_set(err, -ENOENT, "clone %s: removed just now", name);
+	*ret_fd = steal_fd(&fd);
 	return 0;
 }
 
@@ -218,7 +218,7 @@ static int open_clone(struct session *session, const char *name, bool take, stru
 	if (rc < 0)
 		return err_sys(err, rc, "clone %s", name);
 	ours->dirfd = rc;
-	rc = take ? lock_clone(ours, name, err) : 0;
+	rc = take ? ours_lock(ours->store, ours->dirfd, name, &ours->lock_fd, err) : 0;
 	if (rc == 0)
 		rc = read_manifest(ours->store, name, &ours->manifest, err);
 	if (rc == 0)

@@ -61,6 +61,10 @@ int ours_power_off(struct ours *ours, bool force, struct err *err);
  * one from a full file system needs no room. */
 #define OURS_LOCK_NAME "lock" /* in the clone's directory */
 
+/* Take it: of the directory of the clone called name. -EBUSY: another command
+ * has it; -ENOENT: it was removed just now. Held until *ret_fd is closed. */
+int ours_lock(struct store *store, int dirfd, const char *name, int *ret_fd, struct err *err);
+
 /* Let the daemon hide its disks: hide_clone(). */
 int ours_hide(const struct ours *ours, struct ctl *ctl, struct err *err);
 

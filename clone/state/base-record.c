@@ -17,6 +17,7 @@
 
 #define FORMAT 1
 #define SUFFIX ".json"
+#define TEMP_SUFFIX ".json.tmp" /* io_publish()'s */
 #define NAME_TEXT (BASE_RECORD_ID + sizeof(SUFFIX))
 
 void base_record_free(struct base_record *record)
@@ -42,8 +43,14 @@ static bool is_id(const char *text, size_t len)
 
 static int open_dir(int store_dirfd, bool make, int *ret_fd)
 {
-	if (make && mkdirat(store_dirfd, BASE_RECORD_DIR, 0700) < 0 && errno != EEXIST)
-		return -errno;
+	int rc = 0;
+
+	if (make && mkdirat(store_dirfd, BASE_RECORD_DIR, 0700) == 0)
+		rc = io_fsync_dir(&io_kernel, store_dirfd, ".");
+	else if (make && errno != EEXIST)
+		rc = -errno;
+	if (rc < 0)
+		return rc;
 	*ret_fd = openat(store_dirfd, BASE_RECORD_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return *ret_fd < 0 ? -errno : 0;
 }
@@ -112,8 +119,6 @@ int base_record_write(int store_dirfd, const char id[static BASE_RECORD_ID],
 
 	file_name(id, name);
 	if (rc == 0)
-		rc = io_fsync_dir(&io_kernel, store_dirfd, ".");
-	if (rc == 0)
 		rc = io_publish(&io_kernel, dirfd, name, text, strlen(text), 0600);
 	return rc < 0 ? err_sys(err, rc, "cannot write the record of base %s", record->path) : 0;
 }
@@ -144,6 +149,29 @@ bool base_record_exists(int store_dirfd, const char id[static BASE_RECORD_ID])
 
 	snprintf(path, sizeof(path), BASE_RECORD_DIR "/%s" SUFFIX, id);
 	return fstatat(store_dirfd, path, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+void base_record_tidy(int store_dirfd)
+{
+	struct dirent *entry;
+	DIR *dir;
+	int fd;
+
+	if (open_dir(store_dirfd, false, &fd) < 0)
+		return;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close_fd(&fd);
+		return;
+	}
+	while ((entry = readdir(dir))) {
+		size_t len = strlen(entry->d_name), tail = strlen(TEMP_SUFFIX);
+
+		if (len > tail && strcmp(entry->d_name + len - tail, TEMP_SUFFIX) == 0)
+			unlinkat(fd, entry->d_name, 0);
+	}
+	closedir(dir);
+	unlinkat(store_dirfd, BASE_RECORD_DIR, AT_REMOVEDIR); /* if that was all */
 }
 
 static int add_id(const char *name, char (**ids)[BASE_RECORD_ID], uint32_t *count)
@@ -217,6 +245,5 @@ int base_record_remove(int store_dirfd, const char id[static BASE_RECORD_ID], st
 	file_name(id, name);
 	if (rc == 0 && unlinkat(dirfd, name, 0) < 0)
 		rc = -errno;
-	unlinkat(store_dirfd, BASE_RECORD_DIR, AT_REMOVEDIR); /* the last one */
 	return rc < 0 && rc != -ENOENT ? err_sys(err, rc, "%s/%s", BASE_RECORD_DIR, name) : 0;
 }

@@ -45,6 +45,10 @@ bool base_record_exists(int store_dirfd, const char id[static BASE_RECORD_ID]);
 int base_record_list(int store_dirfd, char (**ret_ids)[BASE_RECORD_ID], uint32_t *ret_count,
 	struct err *err);
 
+/* Delete what a crash left of records being written, and the directory once it
+ * is empty. Who is just writing one has to write it again. */
+void base_record_tidy(int store_dirfd);
+
 /* 0 also if it is not there. */
 int base_record_remove(int store_dirfd, const char id[static BASE_RECORD_ID], struct err *err);
 

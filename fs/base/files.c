@@ -159,6 +159,23 @@ static int identify(const char *path, struct identity *ret_identity, struct err 
 	return rc;
 }
 
+int base_file_same_sample(const struct base_file *file, const char *path, struct err *err)
+{
+	struct identity now;
+	struct known *known;
+	bool same;
+	int rc = identify(path, &now, err);
+
+	if (rc == 0)
+		rc = known_parse(file->path, file->identity, &known, err);
+	if (rc < 0)
+		return rc;
+	same = known->images[0].size_bytes == now.size_bytes &&
+		known->images[0].sample == now.sample;
+	known_free(known);
+	return same ? 0 : err_set(err, -ESTALE, "%s does not hold what %s held", path, file->path);
+}
+
 /* ---- moving ---- */
 
 static int replace_path(char **path, const char *with)

@@ -38,6 +38,10 @@ void base_files_free(struct base_file *files, uint32_t count);
  * gone, said by name. Nothing is held: a writer may come at any time. */
 int base_file_check(const struct base_file *file, struct err *err);
 
+/* Has what is at path the size and the content sample that are in the file's
+ * identity? 0 or -ESTALE. Less than a fingerprint says (fingerprint.h). */
+int base_file_same_sample(const struct base_file *file, const char *path, struct err *err);
+
 /* The base once its file at from (which is one of them) is the file at to, as
  * that one is now. What it holds is not compared: fingerprint.h. from is not
  * looked at. -ENOENT: the base has no such file. Both texts are the caller's. */

@@ -187,6 +187,7 @@ static int take_all(struct pass *pass)
 	print->span_bytes = fingerprint_span(print->size_bytes);
 	print->n_leaves = fingerprint_sample_count(print->size_bytes);
 	per_node = print->span_bytes / FINGERPRINT_LEAF_BYTES;
+	posix_fadvise(pass->raw.fd, 0, 0, POSIX_FADV_DONTNEED); /* what the medium holds */
 	posix_fadvise(pass->raw.fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	for (uint64_t i = 0; rc == 0 && i < n_leaves; i += per_node)
 		rc = take_node(pass, i, min_u64(i + per_node, n_leaves), &next_sample);

@@ -9,6 +9,8 @@
  */
 #include "fs/base/sample.h"
 
+#include <fcntl.h>
+
 #include "fs/util/hash.h"
 #include "fs/util/round.h"
 
@@ -29,8 +31,13 @@ int sample_take(const struct raw *raw, uint64_t *ret_sample)
 
 	for (unsigned int i = 0; i < PIECES; i++) {
 		uint64_t off = piece_offset(raw->size_bytes, i);
-		int rc = raw_read(raw, piece, sizeof(piece), off, false);
+		int rc;
 
+		/* A device may be another host's as well, which does not write through
+		 * our page cache. Of a file the times tell. */
+		if (raw->device)
+			posix_fadvise(raw->fd, (off_t)off, sizeof(piece), POSIX_FADV_DONTNEED);
+		rc = raw_read(raw, piece, sizeof(piece), off, false);
 		if (rc < 0)
 			return rc;
 		sum = hash64(piece, sizeof(piece), sum);

@@ -88,8 +88,14 @@ static void test_life(void **state)
 	assert_int_equal(base_record_remove(dirfd, ID_A, NULL), 0);
 	assert_false(base_record_exists(dirfd, ID_A));
 	assert_int_equal(count(), 1);
+	base_record_tidy(dirfd);
+	assert_int_equal(count(), 1);
 	assert_int_equal(base_record_remove(dirfd, ID_B, NULL), 0);
+	close(openat(dirfd, BASE_RECORD_DIR "/" ID_B ".json.tmp", O_CREAT | O_WRONLY | O_CLOEXEC,
+		0600));
+	base_record_tidy(dirfd);
 	assert_int_equal(faccessat(dirfd, BASE_RECORD_DIR, F_OK, 0), -1);
+	base_record_tidy(dirfd);
 }
 
 /* Whatever of the file is missing: damaged, never half a record. */
