@@ -68,7 +68,7 @@ $(eval $(call program,$(O)/tests/mount/mkclone,tests/mount/mkclone.c,fs/daemon))
 # Stamps every sector of mounted disks (tests/mount/kill.bats).
 $(eval $(call test_program,tests/mount/stamper.c,fs/disk))
 
-check-mount: $(O)/lazyclonefs $(TOOLS:%=$(O)/%) $(O)/tests/mount/mkclone \
+check-mount: $(PROGRAMS) $(O)/tests/mount/mkclone \
 		$(O)/tests/mount/stamper
 	$(Q)$(TEST_ENV) tests/mount/run '$(TEST)'
 
