@@ -277,9 +277,12 @@ daemon_pid() { lazyclone --json status | jq -r .daemon.pid; }
 
 @test "the manual and the completion know every verb and option" {
 	local verb option
-	for verb in $(lazyclone help | sed -n 's/^  \([a-z]*\)  *[a-z].*/\1/p'); do
+	local -a verbs
+	mapfile -t verbs < <(lazyclone help | sed -n 's/^  \([a-z]*\)  *[a-z].*/\1/p'
+		lazyclone help base | sed -n 's/^  \([a-z]*\)  *[a-z].*/base \1/p')
+	for verb in "${verbs[@]}"; do
 		grep -qE "^\.It Cm $verb( |\$)" "$VM_ROOT/clone/cmd/lazyclone.1"
-		for option in $(lazyclone help "$verb" | grep -oE -- '--[a-z-]+ ' | sort -u); do
+		for option in $(lazyclone help $verb | grep -oE -- '--[a-z-]+ ' | sort -u); do
 			grep -qF -- "Fl -${option#--}" <(sed 's/$/ /' "$VM_ROOT/clone/cmd/lazyclone.1")
 		done
 	done
