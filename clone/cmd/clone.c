@@ -26,6 +26,7 @@ static const struct cli_option options[] = {
 	{0, "backing", "FILE[:FORMAT]...", "a file that an image may have below it", ARG(backing)},
 	{0, "data-file", "FILE...", "a file that an image may have its data in", ARG(data_file)},
 	{0, "snapshot", "NAME", "of a clone: that snapshot of it, also while it runs", ARG(snapshot)},
+	{0, "base", "HOW", "how the original is kept: auto, reflink or protect", ARG(base)},
 	{0, "quota", "SIZE", "what each clone may take of the store, such as 10G", ARG(quota)},
 	{0, "start", NULL, "start the clones", ARG(start)},
 	{0, "dry-run", NULL, "say what would be made, make nothing", ARG(dry_run)},
@@ -81,6 +82,20 @@ static int check_image(const struct cmd *cmd, const struct clone_options *how, s
 	return 0;
 }
 
+static int take_base(const char *text, enum origin_base *ret_base, struct err *err)
+{
+	static const char *const words[] = {
+		[ORIGIN_AUTO] = "auto", [ORIGIN_REFLINK] = "reflink", [ORIGIN_PROTECT] = "protect"};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(text, words[i]) != 0)
+			continue;
+		*ret_base = (enum origin_base)i;
+		return 0;
+	}
+	return err_set(err, -EINVAL, "--base is auto, reflink or protect, not '%s'", text);
+}
+
 static int take_options(const struct cmd *cmd, struct clone_options *how, struct err *err)
 {
 	const struct args *args = &cmd->args;
@@ -107,6 +122,8 @@ static int take_options(const struct cmd *cmd, struct clone_options *how, struct
 		rc = cli_number("--count", args->count, 1, CLONE_COUNT_MAX, &count, err);
 	if (!rc && args->quota)
 		rc = quota_parse("--quota", args->quota, &how->quota_bytes, err);
+	if (!rc && args->base)
+		rc = take_base(args->base, &how->base, err);
 	if (rc)
 		return cmd_usage(cmd, rc, err);
 	how->count = (uint32_t)count;
@@ -121,9 +138,10 @@ static json_t *disks_array(const struct clone_result *result)
 	for (uint32_t i = 0; i < result->n_disks; i++) {
 		const struct clone_disk_result *disk = &result->disks[i];
 
-		json_array_append_new(disks, json_pack("{s:o, s:o, s:o, s:O, s:I}", "target",
-			output_text(disk->target), "path", output_text(disk->path), "base",
-			output_text(disk->base), "images", disk->images, "size_bytes",
+		json_array_append_new(disks, json_pack("{s:o, s:o, s:o, s:o, s:b, s:O, s:I}",
+			"target", output_text(disk->target), "path", output_text(disk->path),
+			"original", output_text(disk->original), "base", output_text(disk->base),
+			"reflinked", disk->copied, "images", disk->images, "size_bytes",
 			(json_int_t)disk->size_bytes));
 	}
 	return disks;
@@ -165,8 +183,9 @@ static void print_disks(const struct clone_result *result)
 	char size[SIZE_TEXT];
 
 	for (uint32_t i = 0; i < result->n_disks; i++)
-		printf("  %s  %s  %s  of %s\n", result->disks[i].target, result->disks[i].path,
-			size_format(result->disks[i].size_bytes, size), result->disks[i].base);
+		printf("  %s  %s  %s  of %s%s\n", result->disks[i].target, result->disks[i].path,
+			size_format(result->disks[i].size_bytes, size), result->disks[i].original,
+			result->disks[i].copied ? ", reflinked" : "");
 }
 
 static void print_chains(const struct clone_result *result)
@@ -281,10 +300,11 @@ const struct verb verb_clone = {
 	.detail = (const char *const[]){
 		"Without NAME the clone is called SOURCE-clone1 (the first free number). A clone",
 		"is whole or not there at all; with --count the whole ones stay and the exit",
-		"status is 8 if some failed. The original must be shut off, and cannot be started",
-		"as long as a clone needs its images. A clone can be cloned in its turn: shut off, as",
-		"it is; or, also while it runs, a snapshot of it. It goes on as before and can be",
-		"started, changed, reset and removed.",
+		"status is 8 if some failed. The original must be shut off. Where its images can be",
+		"reflinked into the store (the same XFS or btrfs) it goes on untouched; elsewhere, or",
+		"with --base protect, it cannot be started as long as a clone needs them. A clone can",
+		"be cloned in its turn: shut off, as it is; or, also while it runs, a snapshot of it.",
+		"It goes on as before and can be started, changed, reset and removed.",
 		"Images are raw or qcow2, in files, on block devices or in storage pools. A file that an",
 		"image names is used only if the domain, libvirt's volume of the image, --backing or",
 		"--data-file names it too.",

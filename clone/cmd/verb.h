@@ -16,7 +16,7 @@ struct args {
 	const char *connect, *store;
 	bool quiet, verbose, json, help, version;
 
-	const char *original, *name, *disk_only, *count, *to, *snapshot, *quota, *delete;
+	const char *original, *name, *disk_only, *count, *to, *snapshot, *quota, *delete, *base;
 	const char *format, *image_snapshot;
 	struct cli_texts backing, data_file;
 	bool start, dry_run, print_xml, all_or_none, force, quiesce, list, to_base, full, yes,

@@ -16,6 +16,7 @@
 #include "clone/plan/origin.h"
 #include "clone/plan/undo.h"
 #include "clone/state/journal.h"
+#include "fs/store/layers.h"
 #include "clone/state/stores.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/clock.h"
@@ -52,6 +53,7 @@ void clone_results_free(struct clone_result *results, uint32_t count)
 		for (uint32_t j = 0; result->disks && j < result->n_disks; j++) {
 			free(result->disks[j].target);
 			free(result->disks[j].path);
+			free(result->disks[j].original);
 			free(result->disks[j].base);
 			json_decref(result->disks[j].images);
 		}
@@ -106,7 +108,7 @@ static int find_store(struct run *run, struct err *err)
 		rc = session_need_store(run->session, false, &run->store, err);
 		if (rc < 0 && rc != -ENOENT)
 			return rc;
-		return origin_look(run->origin, err);
+		return origin_look(run->origin, run->options->base, run->store, err);
 	}
 	rc = session_need_store(run->session, true, &run->store, err);
 	if (rc == 0)
@@ -114,7 +116,8 @@ static int find_store(struct run *run, struct err *err)
 	if (rc == 0)
 		rc = session_need_daemon(run->session, true, &run->ctl, err);
 	return rc == 0
-		? origin_hold(run->origin, run->ctl, session_mountpoint(run->session), err)
+		? origin_hold(run->origin, run->options->base, run->store, run->ctl,
+			session_mountpoint(run->session), err)
 		: rc;
 }
 
@@ -245,10 +248,13 @@ static int take_disks(struct clone_result *result, const struct making *making)
 
 		result->disks[i].target = strdup(from->target);
 		result->disks[i].path = strdup(making->paths[i]);
+		result->disks[i].original = strdup(making->record->disks[i].source);
 		result->disks[i].base = strdup(from->base_path);
+		result->disks[i].copied = making->origin->disks[i].copied;
 		result->disks[i].size_bytes = from->size_bytes;
 		result->disks[i].images = chain_images(from->base_path, from->base_identity);
-		if (!result->disks[i].target || !result->disks[i].path || !result->disks[i].base)
+		if (!result->disks[i].target || !result->disks[i].path ||
+			!result->disks[i].original || !result->disks[i].base)
 			return -ENOMEM;
 	}
 	return 0;
@@ -514,14 +520,24 @@ static int run_all(struct run *run, struct err *err)
 	return sum_up(run, failed, unstarted, err);
 }
 
-static void run_clear(struct run *run)
+/* A copy of the original is kept by the manifests from here on, or by nothing. */
+static void drop_origin(struct run *run, bool whole)
+{
+	bool copied = run->origin && run->origin->reflink;
+
+	origin_free(run->origin);
+	if (copied && !whole)
+		store_layers_sweep(run->store, NULL, NULL);
+}
+
+static void run_clear(struct run *run, bool whole)
 {
 	clone_results_free(run->results, run->results ? run->options->count : 0);
 	if (run->journal && journal_undone(run->journal) == journal_count(run->journal))
 		journal_end(steal_ptr(&run->journal), NULL);
 	journal_close(run->journal);
 	census_free(run->census);
-	origin_free(run->origin);
+	drop_origin(run, whole);
 	allowed_clear(&run->allowed);
 }
 
@@ -543,7 +559,7 @@ int clone_make(struct session *session, const struct clone_options *options,
 		*ret_results = steal_ptr(&run.results);
 		*ret_count = options->count;
 	}
-	run_clear(&run);
+	run_clear(&run, rc == 0);
 	interrupt_restore();
 	if (rc < 0 && err)
 		*err = failure;

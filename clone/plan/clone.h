@@ -3,7 +3,8 @@
  *
  * One clone, step by step; the journal names a thing before it is made:
  *
- *	1 hold the bases (daemon: locks and lease)   ends with the connection;
+ *	1 reflink the originals into the store where that can be (reflink.h);
+ *	  hold the bases (daemon: locks and lease)   ends with the connection;
  *	  of a source that is a clone, what it wrote is frozen (stacked.h)
  *	2 stage: deltas, manifest, record, pristine NVRAM, all durable
  *	3 commit the stage: the clone is in the store
@@ -24,6 +25,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "clone/plan/origin.h"
 #include "clone/plan/session.h"
 #include "fs/util/err.h"
 
@@ -42,6 +44,7 @@ struct clone_options {
 	/* With disk_only. */
 	const char *format;         /* "raw", "qcow2"; NULL: see origin.h */
 	const char *image_snapshot; /* of a qcow2 image, by id or name; or NULL */
+	enum origin_base base;
 	bool all_or_none;
 	bool start;
 	bool dry_run;   /* make nothing; results say what would be made */
@@ -51,7 +54,9 @@ struct clone_options {
 struct clone_disk_result {
 	char *target;
 	char *path; /* on the mount */
-	char *base;
+	char *original; /* path of the image that was cloned */
+	char *base;     /* path of what the clone reads: the original, or its copy in the store */
+	bool copied;
 	uint64_t size_bytes;
 	json_t *images; /* of the base (chain_images()) */
 };

@@ -10,6 +10,7 @@
 
 #include "clone/plan/chain.h"
 #include "clone/plan/device.h"
+#include "clone/plan/reflink.h"
 #include "clone/plan/stacked.h"
 #include "fs/base/base.h"
 #include "fs/util/cleanup.h"
@@ -35,6 +36,7 @@ void origin_free(struct origin *origin)
 	xml_domain_free(origin->scanned);
 	virt_domain_clear(&origin->domain);
 	stacked_free(origin->stacked);
+	reflink_free(origin->reflink);
 	free(origin);
 }
 
@@ -330,20 +332,90 @@ static int hold_new(struct origin_disk *disk, struct ctl *ctl, bool *ret_first, 
 	return check_size(disk, err);
 }
 
+/* ---- copying ---- */
+
+/* Is disk to be copied? 1 yes, 0 no; asked for where it cannot be: -EOPNOTSUPP. */
+static int wants_copy(const struct origin_disk *disk, enum origin_base how, struct store *store,
+	struct err *err)
+{
+	int rc;
+
+	if (how == ORIGIN_PROTECT || disk->stacked)
+		return 0;
+	rc = reflink_can(store, disk->base, err);
+	if (rc == 0)
+		return 1;
+	return how == ORIGIN_AUTO ? 0 : rc;
+}
+
+static int add_copy(struct origin *origin, struct origin_disk *disk, uint32_t *ret_number,
+	struct err *err)
+{
+	int rc = reflink_add(origin->reflink, disk->base, ret_number, err);
+
+	disk->copied = rc == 0;
+	return rc;
+}
+
+static int take_copy(struct origin_disk *disk, struct reflink_copy copy, struct err *err)
+{
+	disk->source = disk->path;
+	disk->path = strdup(copy.path);
+	disk->identity = strdup(copy.identity);
+	disk->size_bytes = disk->base_limit_bytes = copy.size_bytes;
+	if (!disk->path || !disk->identity)
+		return err_sys(err, -ENOMEM, "disk %s", disk->target);
+	return check_size(disk, err);
+}
+
+/* Of all that are to be copied at one instant. number: room for one of each disk. */
+static int copy_all(struct origin *origin, enum origin_base how, struct store *store,
+	uint32_t *number, struct err *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++) {
+		rc = wants_copy(&origin->disks[i], how, store, err);
+		if (rc == 1)
+			rc = add_copy(origin, &origin->disks[i], &number[i], err);
+	}
+	if (rc == 0)
+		rc = reflink_run(origin->reflink, err);
+	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++)
+		if (origin->disks[i].copied)
+			rc = take_copy(&origin->disks[i],
+				reflink_copy(origin->reflink, number[i]), err);
+	return rc;
+}
+
+static int copy_disks(struct origin *origin, enum origin_base how, struct store *store,
+	struct err *err)
+{
+	AUTO_FREE uint32_t *number = calloc((size_t)origin->n_disks + 1, sizeof(*number));
+	int rc = number ? reflink_new(store, &origin->reflink) : -ENOMEM;
+
+	return rc < 0 ? err_sys(err, rc, "cannot copy the original")
+		      : copy_all(origin, how, store, number, err);
+}
+
+/* ---- holding ---- */
+
 static int hold_disk(struct origin *origin, struct origin_disk *disk, struct ctl *ctl,
 	struct err *err)
 {
 	bool first = false;
-	int rc = disk->stacked ? ctl_hold_known(ctl, disk->path, disk->identity, &first, err)
-			       : hold_new(disk, ctl, &first, err);
+	int rc = disk->stacked || disk->copied
+		? ctl_hold_known(ctl, disk->path, disk->identity, &first, err)
+		: hold_new(disk, ctl, &first, err);
 
-	origin->newly_held |= first;
+	origin->newly_held |= first && !disk->copied;
 	return rc;
 }
 
-int origin_hold(struct origin *origin, struct ctl *ctl, const char *mountpoint, struct err *err)
+int origin_hold(struct origin *origin, enum origin_base how, struct store *store,
+	struct ctl *ctl, const char *mountpoint, struct err *err)
 {
-	int rc = 0;
+	int rc = copy_disks(origin, how, store, err);
 
 	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++)
 		rc = hold_disk(origin, &origin->disks[i], ctl, err);
@@ -360,12 +432,20 @@ static int look_at_disk(struct origin_disk *disk, struct err *err)
 	return rc == 0 ? check_size(disk, err) : rc;
 }
 
-int origin_look(struct origin *origin, struct err *err)
+/* What is going to be copied still has its own name: nothing is made. */
+int origin_look(struct origin *origin, enum origin_base how, struct store *store,
+	struct err *err)
 {
 	int rc = 0;
 
-	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++)
-		if (!origin->disks[i].stacked)
-			rc = look_at_disk(&origin->disks[i], err);
+	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++) {
+		struct origin_disk *disk = &origin->disks[i];
+
+		if (store)
+			rc = wants_copy(disk, how, store, err);
+		disk->copied = rc == 1;
+		if (rc >= 0)
+			rc = disk->stacked ? 0 : look_at_disk(disk, err);
+	}
 	return rc == 0 && origin->stacked ? stacked_look(origin->stacked, origin, err) : rc;
 }

@@ -33,7 +33,8 @@ struct origin_disk {
 	uint64_t base_limit_bytes; /* the base owns nothing at or above this */
 	/* A disk of a clone (stacked.h): what lies between it and its base. */
 	bool stacked;
-	char *source; /* the image that its own source had */
+	bool copied; /* its base is a copy in the store (reflink.h) */
+	char *source; /* stacked or copied: the image that its own source had */
 	char *shown;  /* the file on the mount */
 	uint32_t n_layers;
 	struct store_layer *layers; /* newest first */
@@ -51,6 +52,14 @@ struct origin {
 	bool newly_held; /* an image that could be written until now */
 	bool on_device;  /* one of them is a block device */
 	struct stacked *stacked; /* the source is a clone; NULL: it is not */
+	struct reflink *reflink; /* holds the copies until manifests name them; or NULL */
+};
+
+/* How an original is kept from changing under its clones. */
+enum origin_base {
+	ORIGIN_AUTO,    /* reflinked where that can be, else protected */
+	ORIGIN_REFLINK, /* copied into the store: it may change */
+	ORIGIN_PROTECT, /* it stays as it is: no QEMU can write it */
 };
 
 /* How it is going to be used. */
@@ -72,11 +81,14 @@ int origin_of_image(struct session *session, const char *path, const struct orig
 	struct origin **ret_origin, struct err *err);
 void origin_free(struct origin *origin); /* NULL allowed */
 
-/* Let the daemon hold each base, and learn its identity and size. What a clone
- * wrote is frozen into a layer. */
-int origin_hold(struct origin *origin, struct ctl *ctl, const char *mountpoint, struct err *err);
+/* Copy what is to be copied; let the daemon hold each base, and learn its
+ * identity and size. What a clone wrote is frozen into a layer. */
+int origin_hold(struct origin *origin, enum origin_base how, struct store *store,
+	struct ctl *ctl, const char *mountpoint, struct err *err);
 
-/* The same without a daemon, and without holding: for a dry run. */
-int origin_look(struct origin *origin, struct err *err);
+/* The same without a daemon, and without holding or copying: for a dry run.
+ * store: NULL, there is none yet. */
+int origin_look(struct origin *origin, enum origin_base how, struct store *store,
+	struct err *err);
 
 #endif

@@ -13,6 +13,7 @@
 #include "clone/plan/nvram.h"
 #include "clone/virt/virt.h"
 #include "clone/xml/domain.h"
+#include "fs/store/layers.h"
 #include "fs/store/store.h"
 #include "fs/util/cleanup.h"
 
@@ -79,7 +80,12 @@ static int undo_stage(struct session *session, const char *name, struct err *err
 	struct store *store;
 	int rc = session_need_store(session, false, &store, err);
 
-	return rc < 0 ? rc : store_stage_sweep(store, name, err);
+	if (rc == 0)
+		rc = store_stage_sweep(store, name, err);
+	/* What only the stage needed; what cannot go now is the next sweep's. */
+	if (rc == 0)
+		store_layers_sweep(store, NULL, NULL);
+	return rc;
 }
 
 static int remove_file(const char *path, struct err *err)

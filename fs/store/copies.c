@@ -71,25 +71,27 @@ static int copy_file(const struct store *store, int dirfd, const struct store_co
 
 /* ---- a copy ---- */
 
-static int fill(const struct store *store, int dirfd, const struct store_copy_file *files,
-	uint32_t n_files, struct err *err)
+static int fill(const struct store *store, int dirfd, const struct store_copy_order *order,
+	struct err *err)
 {
 	int rc = io_write_file(store->io, dirfd, LOCK_NAME, "", 0, 0600);
 
 	if (rc < 0)
 		return err_sys(err, rc, "store %s: cannot make a copy", store->path);
-	for (uint32_t i = 0; i < n_files; i++) {
-		rc = copy_file(store, dirfd, &files[i]);
+	for (uint32_t i = 0; i < order->n_files; i++) {
+		rc = copy_file(store, dirfd, &order->files[i]);
 		if (rc < 0)
 			return err_sys(err, rc, "cannot reflink %s into the store %s",
-				files[i].path, store->path);
+				order->files[i].path, store->path);
 	}
 	rc = store->io->fsync(store->io, dirfd);
-	return rc < 0 ? err_sys(err, rc, "store %s: cannot make a copy durable", store->path) : 0;
+	if (rc < 0)
+		return err_sys(err, rc, "store %s: cannot make a copy durable", store->path);
+	return order->check(order->ctx, err);
 }
 
 static int make_whole(const struct store *store, int bases_fd, const char *new_name,
-	const char *name, const struct store_copy_file *files, uint32_t n_files, struct err *err)
+	const char *name, const struct store_copy_order *order, struct err *err)
 {
 	const struct io_gate *io = store->io;
 	int dirfd = io->openat(io, bases_fd, new_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -97,7 +99,7 @@ static int make_whole(const struct store *store, int bases_fd, const char *new_n
 
 	if (dirfd < 0)
 		return err_sys(err, dirfd, "store %s: cannot make a copy", store->path);
-	rc = fill(store, dirfd, files, n_files, err);
+	rc = fill(store, dirfd, order, err);
 	io->close(io, dirfd);
 	if (rc < 0)
 		return rc;
@@ -111,7 +113,7 @@ static int make_whole(const struct store *store, int bases_fd, const char *new_n
 }
 
 static int make(const struct store *store, int bases_fd, const char *name,
-	const struct store_copy_file *files, uint32_t n_files, bool *ret_made, struct err *err)
+	const struct store_copy_order *order, bool *ret_made, struct err *err)
 {
 	const struct io_gate *io = store->io;
 	struct id id = id_new();
@@ -122,7 +124,7 @@ static int make(const struct store *store, int bases_fd, const char *name,
 	rc = io->mkdirat(io, bases_fd, new_name, 0700);
 	if (rc < 0)
 		return err_sys(err, rc, "store %s: cannot make a copy", store->path);
-	rc = make_whole(store, bases_fd, new_name, name, files, n_files, err);
+	rc = make_whole(store, bases_fd, new_name, name, order, err);
 	*ret_made = rc == 0;
 	if (rc < 0)
 		directory_delete(io, bases_fd, new_name);
@@ -161,15 +163,16 @@ static int lock_copy(const struct store *store, int bases_fd, const char *name, 
 }
 
 /* Under the layers' lock: no sweep. */
-static int take_locked(struct store *store, const char *name, const struct store_copy_file *files,
-	uint32_t n_files, struct store_copy *copy, bool *ret_made, struct err *err)
+static int take_locked(struct store *store, const char *name,
+	const struct store_copy_order *order, struct store_copy *copy, bool *ret_made,
+	struct err *err)
 {
 	int bases_fd = open_bases(store, true);
 	int rc = bases_fd < 0 ? bases_fd : lock_copy(store, bases_fd, name, false, &copy->lock_fd);
 
 	*ret_made = false;
 	if (rc == -ENOENT) {
-		rc = make(store, bases_fd, name, files, n_files, ret_made, err);
+		rc = make(store, bases_fd, name, order, ret_made, err);
 		if (rc == 0)
 			rc = lock_copy(store, bases_fd, name, false, &copy->lock_fd);
 		else
@@ -183,15 +186,15 @@ out:
 	return rc;
 }
 
-int store_copy_take(struct store *store, const struct id *id, const struct store_copy_file *files,
-	uint32_t n_files, struct store_copy **ret_copy, bool *ret_made, struct err *err)
+int store_copy_take(struct store *store, const struct store_copy_order *order,
+	struct store_copy **ret_copy, bool *ret_made, struct err *err)
 {
 	struct store_copy *copy = calloc(1, sizeof(*copy));
 	bool made = false;
 	char name[ID_TEXT];
 	int lock_fd, rc;
 
-	id_format(id, name);
+	id_format(&order->id, name);
 	if (!copy || asprintf(&copy->path, "%s/" DIRECTORY_BASES "/%s", store->path, name) < 0) {
 		free(copy);
 		return err_sys(err, -ENOMEM, "store %s", store->path);
@@ -202,7 +205,7 @@ int store_copy_take(struct store *store, const struct id *id, const struct store
 	if (rc == 0 && lock_fd < 0)
 		rc = err_sys(err, lock_fd, "store %s: %s", store->path, DIRECTORY_LAYERS_LOCK);
 	if (rc == 0)
-		rc = take_locked(store, name, files, n_files, copy, &made, err);
+		rc = take_locked(store, name, order, copy, &made, err);
 	layers_unlock(store, lock_fd);
 	if (ret_made)
 		*ret_made = made;

@@ -21,7 +21,8 @@
  * What may be lost: nothing at any crash point.
  *
  *	1 mkdir bases/new-ID, reflink, sync each file   garbage
- *	2 fsync of bases/new-ID                         garbage
+ *	2 fsync of bases/new-ID; a last look at the     garbage
+ *	  originals
  *	3 rename to bases/ID, no replace                garbage or a whole copy
  *	4 fsync of bases/                               a whole copy that nobody needs
  *	5 (a manifest that names it)                    a base
@@ -56,10 +57,20 @@ struct store_copy_file {
  * -EXDEV, -EOPNOTSUPP ...: not here. */
 int store_copy_try(const struct store *store, int fd);
 
+struct store_copy_order {
+	struct id id;
+	uint32_t n_files;
+	const struct store_copy_file *files;
+	/* Are the files still what the id stands for? Asked before the copy gets
+	 * its name. 0 or -errno. */
+	int (*check)(void *ctx, struct err *err);
+	void *ctx;
+};
+
 /* The copy called id, of these files if it is not there yet; ours until it is
  * released. *ret_made (may be NULL): it was not there. */
-int store_copy_take(struct store *store, const struct id *id, const struct store_copy_file *files,
-	uint32_t n_files, struct store_copy **ret_copy, bool *ret_made, struct err *err);
+int store_copy_take(struct store *store, const struct store_copy_order *order,
+	struct store_copy **ret_copy, bool *ret_made, struct err *err);
 const char *store_copy_path(const struct store_copy *copy); /* of its directory, absolute */
 void store_copy_release(struct store_copy *copy); /* NULL allowed */
 

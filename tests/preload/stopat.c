@@ -11,7 +11,8 @@
  *	             (recv, the daemon's answer, counts only so)
  *	STOPAT_NAME  count of the opens only those of a file of this name
  *	STOPAT_DO    kill: die before it (the next one is "after it")
- *	             fail: it is not made and returns EIO
+ *	             fail: it is not made and returns EIO, or the error
+ *	             numbered STOPAT_ERRNO
  *	             int:  SIGINT arrives just before it
  *	             stop: it waits there until SIGCONT
  *	STOPAT_LOG   this file gets a line when the call was reached
@@ -19,12 +20,14 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -69,7 +72,7 @@ static int reached(const char *name)
 		raise(SIGSTOP);
 	if (strcmp(what, "fail") != 0)
 		return 0;
-	errno = EIO;
+	errno = getenv("STOPAT_ERRNO") ? atoi(getenv("STOPAT_ERRNO")) : EIO;
 	return 1;
 }
 
@@ -155,6 +158,23 @@ STAND_IN(int, fsync, (int fd), (fd), -1)
 STAND_IN(int, fdatasync, (int fd), (fd), -1)
 STAND_IN(int, fchown, (int fd, uid_t uid, gid_t gid), (fd, uid, gid), -1)
 STAND_IN(int, fchmod, (int fd, mode_t mode), (fd, mode), -1)
+STAND_IN(int, fchmodat, (int dirfd, const char *path, mode_t mode, int flags),
+	(dirfd, path, mode, flags), -1)
+
+/* Those that make or change a file. */
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	if ((request == FICLONE || request == FS_IOC_SETFLAGS) && reached("ioctl"))
+		return -1;
+	return CALL("ioctl", int (*)(int, unsigned long, void *))(fd, request, arg);
+}
+
 STAND_IN(ssize_t, sendmsg, (int fd, const struct msghdr *msg, int flags), (fd, msg, flags), -1)
 
 ssize_t recv(int fd, void *buf, size_t len, int flags)

@@ -157,15 +157,22 @@ static void test_kept_by_clones(void **state)
 	manifest_free(two);
 }
 
+static int never_asked(void *ctx, struct err *err)
+{
+	fail_msg("a copy was about to be named");
+	return 0;
+}
+
 static void test_kept_while_taken(void **state)
 {
+	const struct store_copy_order order = {.id = id, .check = never_asked};
 	struct store_copy *copy, *again;
 	bool made = true;
 
 	put_copy();
-	assert_int_equal(store_copy_take(store, &id, NULL, 0, &copy, &made, NULL), 0);
+	assert_int_equal(store_copy_take(store, &order, &copy, &made, NULL), 0);
 	assert_false(made);
-	assert_int_equal(store_copy_take(store, &id, NULL, 0, &again, NULL, NULL), 0);
+	assert_int_equal(store_copy_take(store, &order, &again, NULL, NULL), 0);
 	store_copy_release(copy);
 	assert_int_equal(store_layers_sweep(store, NULL, NULL), 0);
 	assert_true(is_there());
@@ -254,6 +261,8 @@ static void test_no_reflink(void **state)
 	int fd = openat(store_dirfd(store), "lazyclone-store", O_RDONLY);
 	int pipes[2];
 	struct store_copy_file file = {.fd = fd, .path = "/a", .name = "0.raw"};
+	const struct store_copy_order order = {
+		.id = id, .n_files = 1, .files = &file, .check = never_asked};
 	struct store_copy *copy;
 	struct err err;
 	char path[128];
@@ -262,7 +271,7 @@ static void test_no_reflink(void **state)
 
 	assert_int_equal(pipe(pipes), 0);
 	file.fd = rc == 0 ? pipes[0] : fd; /* there is such a file system here */
-	rc = store_copy_take(store, &id, &file, 1, &copy, NULL, &err);
+	rc = store_copy_take(store, &order, &copy, NULL, &err);
 	assert_true(rc < 0);
 	assert_non_null(strstr(err.message, "cannot reflink /a"));
 	snprintf(path, sizeof(path), "bases/%s", name);
