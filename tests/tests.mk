@@ -18,7 +18,7 @@ check: deps
 check-fast: lint check-unit check-golden check-model-short fuzz-seeds
 
 # Random operations against a model, and threads against each other.
-MODEL_OPS ?= 1000000
+MODEL_OPS ?= $(if $(DEEP),1000000,300000)
 MODEL_SHORT_OPS ?= 200000
 RANDOM := $(O)/tests/model/random
 THREADS := $(O)/tests/model/threads

@@ -119,7 +119,8 @@ make_fs() {
 	case $1 in
 	ext4) mkfs.ext4 -q "${@:3}" "$2" ;;
 	xfs) mkfs.xfs -q "$2" ;;
-	btrfs) mkfs.btrfs -q "$2" >/dev/null ;;
+	# It looks at all mounted loops, also at one that another test is just taking away.
+	btrfs) wait_for mkfs.btrfs -q "$2" >/dev/null ;;
 	esac
 }
 

@@ -1,13 +1,13 @@
-#!/usr/bin/env bats
-# filesystems.bats: a delta on ext4, XFS and btrfs whose device stops at any moment.
+#!/usr/bin/env bash
+# cuts.bash: a delta on a file system whose device stops at any moment; loaded after helper.
+#
+#	run_on TYPE SIZE
 #
 # All that the device is told is recorded below the file system. Then the device
 # is made anew as it was at every flush and at $POINTS moments between: the file
 # system recovers, the delta opens, and all that was flushed by then is there.
 
-load helper
-setup() { real_setup; }
-teardown() { real_teardown; }
+# shellcheck disable=SC2154 # DIR, RAM and the programs are helper's
 
 OPS=${OPS:-700}
 POINTS=${POINTS:-60}
@@ -69,16 +69,4 @@ run_on() {
 	done <"$DIR/points"
 	[ $n -ge "$POINTS" ]
 	echo "# $type: $n states of $(wc -l <"$DIR/all") entries, $(grep -c flushed "$DIR/record") flushes" >&3
-}
-
-@test "ext4: everything flushed is there wherever the device stopped" {
-	run_on ext4 128M
-}
-
-@test "XFS: everything flushed is there wherever the device stopped" {
-	OPTIONS=nouuid run_on xfs 320M
-}
-
-@test "btrfs: everything flushed is there wherever the device stopped" {
-	run_on btrfs 256M
 }
