@@ -72,11 +72,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct xml_domain *domain = NULL;
 	struct xml_provenance provenance;
 	struct err err = {0};
+	char *backing;
 
 	if (!xml)
 		return 0;
 	if (xml_survey(xml, &domain, &err) == 0)
 		xml_domain_free(domain);
+	if (xml_volume_backing(xml, &backing, &err) == 1)
+		free(backing);
 	if (xml_provenance(xml, &provenance) == 1)
 		xml_provenance_clear(&provenance);
 	if (xml_scan(xml, &domain, &err) < 0)
