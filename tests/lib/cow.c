@@ -33,7 +33,10 @@ static bool cow_hole(void *of, uint64_t off, uint64_t len, uint64_t *ret_run)
 
 static void grow(struct cow *cow, uint64_t len)
 {
-	cow->data = realloc(cow->data, len);
+	if (len > cow->room) {
+		cow->room = cow->room ? max_u64(len, 2 * cow->room) : len;
+		cow->data = realloc(cow->data, cow->room);
+	}
 	assert(cow->data);
 	memset(cow->data + cow->len, 0, len - cow->len);
 	cow->len = len;
@@ -74,6 +77,8 @@ uint64_t cow_append(struct cow *cow, const void *data, uint64_t len)
 {
 	uint64_t off = cow->len;
 
+	if (len == 0)
+		return off;
 	grow(cow, off + len);
 	memcpy(cow->data + off, data, len);
 	return off;

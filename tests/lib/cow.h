@@ -13,6 +13,7 @@
 struct cow {
 	uint8_t *data;
 	uint64_t len;
+	uint64_t room;
 	struct bytes bytes;    /* of = this; size_bytes is len */
 	_Atomic uint64_t reads;
 	_Atomic int fail;      /* every read's result, when not 0 */

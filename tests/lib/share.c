@@ -74,8 +74,13 @@ uint64_t share_out(const struct share_task *task, uint64_t items)
 		if (pids[n] < 0)
 			break;
 	}
-	for (int i = 0; i < n; i++)
-		waitpid(pids[i], NULL, 0);
+	for (int i = 0; i < n; i++) {
+		int status = 0;
+
+		waitpid(pids[i], &status, 0);
+		if (WIFSIGNALED(status))
+			fprintf(stderr, "share: a process ended by signal %d\n", WTERMSIG(status));
+	}
 	for (size_t i = 0; i < task->n_counters; i++)
 		task->counters[i] += atomic_load(&common->counters[i]);
 	failed = atomic_load(&common->failed) + items - atomic_load(&common->done);

@@ -155,9 +155,7 @@ static int say_write(struct image *image, char *text, size_t room)
 	const char *source = one_in(image, 2) ? "-s noise" : "-P 7";
 	uint64_t off, len;
 
-	stretch(image, one_in(image, 3) ? cluster : 512, &off, &len);
-	if (image->size_bytes < cluster)
-		stretch(image, 512, &off, &len);
+	stretch(image, image->size_bytes >= cluster && one_in(image, 3) ? cluster : 512, &off, &len);
 	switch (rng_below(&image->rng, 7)) {
 	case 0:
 		return snprintf(text, room, " -c 'write -z %" PRIu64 " %" PRIu64 "'", off, len);
