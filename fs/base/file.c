@@ -46,6 +46,7 @@ static struct file *file_new(const char *path, const struct raw *raw)
 	gate_init(&file->gate, BASE_SUSPEND_LIMIT_MS);
 	pthread_mutex_init(&file->hole_lock, NULL);
 	file->raw = *raw;
+	file->waiting = waiting_of(raw->number);
 	file->holds = 1;
 	file->path = strdup(path);
 	if (!file->path) {
@@ -281,13 +282,35 @@ bool file_moved(const struct file *file)
 
 /* ---- its bytes ---- */
 
+static int try_read(struct file *file, void *buf, size_t len, uint64_t off)
+{
+	int rc = -EAGAIN;
+
+	if (!waiting_may_try(file->waiting))
+		return rc;
+	rc = raw_read(&file->raw, buf, len, off, true);
+	if (rc == -EAGAIN)
+		waiting_miss(file->waiting);
+	return rc;
+}
+
+static int wait_read(struct file *file, void *buf, size_t len, uint64_t off)
+{
+	int rc;
+
+	waiting_begin(file->waiting);
+	rc = raw_read(&file->raw, buf, len, off, false);
+	waiting_end(file->waiting);
+	return rc;
+}
+
 int file_read(struct file *file, void *buf, size_t len, uint64_t off, bool nowait)
 {
 	int rc = gate_enter(&file->gate, nowait);
 
 	if (rc < 0)
 		return rc;
-	rc = raw_read(&file->raw, buf, len, off, nowait);
+	rc = nowait ? try_read(file, buf, len, off) : wait_read(file, buf, len, off);
 	if (gate_leave(&file->gate))
 		watch_wake(&file->watch);
 	return rc;

@@ -26,6 +26,7 @@
 #include "fs/base/gate.h"
 #include "fs/base/identity.h"
 #include "fs/base/raw.h"
+#include "fs/base/waiting.h"
 #include "fs/base/watch.h"
 
 /* Locks: the table's (file.c), then the gate's; hole_lock alone. */
@@ -34,6 +35,8 @@ struct file {
 	char *path;
 	struct identity identity;
 	struct raw raw;
+
+	struct waiting *waiting; /* of its device */
 
 	struct gate gate;
 	struct watch watch;

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/* How many reads wait for a device, so that no more are begun that must not wait. Private to fs/base.
+ *
+ * A read that says RWF_NOWAIT returns when the bytes are not cached, but the
+ * kernel begins to read them first, and that waits when the device's queue is
+ * full: on a device that hangs, for as long as it hangs. Requests of all
+ * disks go through the threads that try such reads. So while many reads of a
+ * device wait already, or have just missed the cache and will, none is tried.
+ *
+ * The fewest tags that a device has are 32 (SATA); what is begun by tries is
+ * at most WAITING_READS + WAITING_MISSED. Counts are of the device, and where
+ * two have the same slot of both: they only decide who tries.
+ */
+#ifndef FS_BASE_WAITING_H
+#define FS_BASE_WAITING_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define WAITING_READS 16
+#define WAITING_MISSED 8
+
+struct waiting {
+	_Atomic uint32_t reads;  /* under way that may wait */
+	_Atomic uint32_t missed; /* tries that found nothing, whose reads have not begun */
+};
+
+/* Of a file system's device, or of a device. Lives for ever. */
+struct waiting *waiting_of(dev_t number);
+
+/* May a read be tried that must not wait? */
+static inline bool waiting_may_try(struct waiting *waiting)
+{
+	return atomic_load_explicit(&waiting->reads, memory_order_relaxed) < WAITING_READS &&
+		atomic_load_explicit(&waiting->missed, memory_order_relaxed) < WAITING_MISSED;
+}
+
+/* It was tried in vain. */
+void waiting_miss(struct waiting *waiting);
+
+/* Around a read that may wait. */
+void waiting_begin(struct waiting *waiting);
+void waiting_end(struct waiting *waiting);
+
+#endif
