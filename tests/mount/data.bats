@@ -2,6 +2,7 @@
 # What is read is what was written, else the base: through copies, kills, restarts, trouble.
 
 load helper
+load slow
 
 setup() {
 	mount_setup
@@ -205,7 +206,7 @@ base_is() { [ "$(status ".bases[] | select(.path == \"$DIR/base.img\").state")" 
 @test "a base that hangs stops only the reads that need it" {
 	truncate -s 64M "$DIR/own"
 	random_bytes 1048576 | dd of="$DIR/own" conv=notrunc status=none
-	slow_base
+	slow_device "$DIR/base.img"
 	clone make two "$DIR/base.img"
 	clone make slow "$DIR/slow/base.img"
 	serve
@@ -216,8 +217,7 @@ base_is() { [ "$(status ".bases[] | select(.path == \"$DIR/base.img\").state")" 
 	for i in $(seq 40); do
 		dd if="$MNT/slow/vda.raw" of="$DIR/read.$i" bs=4096 skip=$((5300 + i * 10)) count=1 \
 			status=none 3>&- &
-		PIDS+=($!)
-		WAITING+=($!)
+		wait_pid $!
 	done
 	all_wait
 	# What does not need that base goes on, for as long as they wait.
@@ -230,8 +230,7 @@ base_is() { [ "$(status ".bases[] | select(.path == \"$DIR/base.img\").state")" 
 	# (but an fsync: the kernel has it wait for all writes).
 	dd if="$DIR/own" of="$MNT/slow/vda.raw" bs=512 seek=46001 count=1 oflag=direct conv=notrunc \
 		status=none 3>&- &
-	PIDS+=($!)
-	WAITING+=($!)
+	wait_pid $!
 	all_wait
 	dd if="$DIR/own" of="$MNT/slow/vda.raw" bs=4096 seek=1 count=1 oflag=direct conv=notrunc \
 		status=none
@@ -242,33 +241,6 @@ base_is() { [ "$(status ".bases[] | select(.path == \"$DIR/base.img\").state")" 
 		cmp -n 4096 "$DIR/read.$i" "$DIR/base.img" 0 $(((5300 + i * 10) * 4096))
 	done
 }
-
-# $DIR/slow/base.img, a copy of base.img on a file system whose device is process $DEVICE.
-slow_base() {
-	mkdir "$DIR/copy" "$DIR/slow"
-	cp --sparse=always "$DIR/base.img" "$DIR/copy/"
-	truncate -s 128M "$DIR/slow.disk"
-	mkfs.ext4 -q -d "$DIR/copy" "$DIR/slow.disk"
-	: > "$DIR/slow.device"
-	qemu-storage-daemon --daemonize --pidfile "$DIR/slow.pid" \
-		--blockdev driver=file,node-name=disk,filename="$DIR/slow.disk" \
-		--export type=fuse,id=e,node-name=disk,mountpoint="$DIR/slow.device",writable=on 3>&-
-	DEVICE=$(cat "$DIR/slow.pid")
-	PIDS+=("$DEVICE")
-	mount -o loop,ro "$DIR/slow.device" "$DIR/slow"
-}
-
-# Out of the page cache.
-forget() {
-	local file
-	for file; do dd if="$file" iflag=nocache count=0 status=none; done
-}
-
-all_wait() {
-	local pid
-	for pid in "${WAITING[@]}"; do wait_for waits_for_answer "$pid"; done
-}
-waits_for_answer() { grep -qs request_wait_answer "/proc/$1/wchan" "/proc/$1/stack"; }
 
 @test "a damaged log is EIO and named, other clones go on" {
 	clone make two "$DIR/base.img"
