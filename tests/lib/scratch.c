@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Directories, files and patience of tests: see scratch.h. */
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,45 +17,23 @@
 #include "fs/util/io.h"
 #include "tests/lib/rng.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/temp.h"
 
 #define ROUND_NS 2000000
 #define ROUNDS_MAX 10000
 #define OUTPUT_MAX 65536
 
-static char dir[SCRATCH_PATH_MAX];
-static pid_t owner; /* who made dir; its children leave it alone */
-
-/* A failed assert() in a thread or a Ctrl-C ends the program without tear-down. */
-static void remove_and_die(int signal_number)
-{
-	signal(signal_number, SIG_DFL);
-	if (getpid() == owner)
-		scratch_remove();
-	raise(signal_number);
-}
+static char dir[TEMP_PATH_MAX];
 
 void scratch_make(void)
 {
-	static const int deadly[] = {SIGABRT, SIGINT, SIGTERM, SIGHUP};
-	const char *top = getenv("TMPDIR");
-
-	owner = getpid();
-	for (size_t i = 0; i < sizeof(deadly) / sizeof(deadly[0]); i++)
-		signal(deadly[i], remove_and_die);
 	assert_string_equal(dir, "");
-	snprintf(dir, sizeof(dir), "%s/lazyclone-test-XXXXXX", top ? top : "/tmp");
-	assert_non_null(mkdtemp(dir));
-}
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	return remove(path);
+	temp_dir("test", dir);
 }
 
 void scratch_remove(void)
 {
-	if (dir[0] != '\0')
-		nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+	temp_dir_remove(dir);
 	dir[0] = '\0';
 }
 
