@@ -104,8 +104,8 @@ static int ready_deflate(struct inflater *inflater)
 	return 0;
 }
 
-int inflate_deflate(struct inflater *inflater, const void *packed, size_t packed_len, void *out,
-	size_t out_len)
+int inflate_deflate(
+	struct inflater *inflater, const void *packed, size_t packed_len, void *out, size_t out_len)
 {
 	z_stream *stream = &inflater->deflate;
 	int rc = ready_deflate(inflater);
@@ -138,8 +138,8 @@ static int ready_zstd(struct inflater *inflater)
 	return 0;
 }
 
-int inflate_zstd(struct inflater *inflater, const void *packed, size_t packed_len, void *out,
-	size_t out_len)
+int inflate_zstd(
+	struct inflater *inflater, const void *packed, size_t packed_len, void *out, size_t out_len)
 {
 	ZSTD_inBuffer in = {packed, packed_len, 0};
 	ZSTD_outBuffer o = {out, out_len, 0};

@@ -71,8 +71,8 @@ static uint32_t alike(uint32_t allocated, uint32_t zero, uint32_t first)
 	return differ ? (uint32_t)__builtin_ctz(differ) : QCOW2_SUBCLUSTERS - first;
 }
 
-static int subcluster_at(const struct qcow2 *q, uint64_t entry, uint64_t bitmap, uint64_t off,
-	struct extent *ret)
+static int subcluster_at(
+	const struct qcow2 *q, uint64_t entry, uint64_t bitmap, uint64_t off, struct extent *ret)
 {
 	uint64_t skip = qcow2_in_cluster(q, off);
 	uint64_t host_off = entry & QCOW2_ENTRY_OFFSET;
@@ -102,8 +102,8 @@ int qcow2_entry_at(const struct qcow2 *qcow2, const void *slice, uint32_t index,
 	uint64_t entry = be64_get(extended ? wide[index].entry : narrow[index]);
 	uint64_t bitmap = extended ? be64_get(wide[index].bitmap) : 0;
 
-	*ret_extent = (struct extent){
-		.len = qcow2_cluster_bytes(qcow2) - qcow2_in_cluster(qcow2, off)};
+	*ret_extent =
+		(struct extent){.len = qcow2_cluster_bytes(qcow2) - qcow2_in_cluster(qcow2, off)};
 	if (entry & QCOW2_ENTRY_COMPRESSED)
 		return bitmap ? -EUCLEAN : packed_at(qcow2, entry, ret_extent);
 	if (extended)

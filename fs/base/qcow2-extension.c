@@ -110,11 +110,12 @@ static int read_name(const struct bytes *file, uint64_t off, uint64_t len, const
 	if (*ret_text)
 		return err_set(err, -EUCLEAN, "%s: two names of the %s", name, what);
 	if (len > QCOW2_NAME_MAX)
-		return err_set(err, -EUCLEAN, "%s: name of the %s of %" PRIu64 " bytes (%d at most)",
-			name, what, len, QCOW2_NAME_MAX);
+		return err_set(err, -EUCLEAN,
+			"%s: name of the %s of %" PRIu64 " bytes (%d at most)", name, what, len,
+			QCOW2_NAME_MAX);
 	if (outside(off, len, file->size_bytes))
-		return err_set(err, -EUCLEAN, "%s: name of the %s beyond the end of the file", name,
-			what);
+		return err_set(
+			err, -EUCLEAN, "%s: name of the %s beyond the end of the file", name, what);
 	text = calloc(1, len + 1);
 	if (!text)
 		return err_sys(err, -ENOMEM, "%s", name);
@@ -141,8 +142,8 @@ static int read_extensions(
 			rc = read_name(q->file, ext.off, ext.len, name, "backing file's format",
 				&q->backing_format, err);
 		if (ext.type == QCOW2_EXT_DATA_FILE)
-			rc = read_name(q->file, ext.off, ext.len, name, "data file", &q->data_name,
-				err);
+			rc = read_name(
+				q->file, ext.off, ext.len, name, "data file", &q->data_name, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -179,15 +180,15 @@ static int check_data_name(
 		return 0;
 	}
 	if (!q->data_name || !q->data_name[0])
-		return err_set(err, -EOPNOTSUPP, "%s: its clusters lie in another file, which it does "
-						 "not name", name);
+		return err_set(err, -EOPNOTSUPP,
+			"%s: its clusters lie in another file, which it does not name", name);
 	if (header->raw_data && q->backing_name)
 		return err_set(err, -EUCLEAN, "%s: both a backing file and a raw data file", name);
 	return 0;
 }
 
-int qcow2_names_read(struct qcow2 *qcow2, const struct qcow2_header *header, const char *name,
-	struct err *err)
+int qcow2_names_read(
+	struct qcow2 *qcow2, const struct qcow2_header *header, const char *name, struct err *err)
 {
 	int rc = read_extensions(qcow2, header, name, err);
 

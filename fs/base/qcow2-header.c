@@ -21,8 +21,9 @@ static int read_fields(const struct bytes *file, const char *name,
 	if (be32_get(ret_disk->magic) != QCOW2_MAGIC)
 		return err_set(err, -EUCLEAN, "%s: not a qcow2 image", name);
 	if (be32_get(ret_disk->version) != 2 && be32_get(ret_disk->version) != 3)
-		return err_set(err, -EOPNOTSUPP, "%s: qcow2 version %" PRIu32 " (2 and 3 are known)",
-			name, be32_get(ret_disk->version));
+		return err_set(err, -EOPNOTSUPP,
+			"%s: qcow2 version %" PRIu32 " (2 and 3 are known)", name,
+			be32_get(ret_disk->version));
 	if (be32_get(ret_disk->version) == 2)
 		return 0;
 	if (file->size_bytes < QCOW2_V3_HEADER_LEN)
@@ -58,8 +59,9 @@ static void decode(const struct qcow2_disk_header *disk, struct qcow2_header *h)
 static int check_shape(const struct qcow2_header *h, const char *name, struct err *err)
 {
 	if (h->cluster_bits < QCOW2_CLUSTER_BITS_MIN || h->cluster_bits > QCOW2_CLUSTER_BITS_MAX)
-		return err_set(err, -EUCLEAN, "%s: cluster size of 2^%" PRIu32 " bytes (2^%d to 2^%d)",
-			name, h->cluster_bits, QCOW2_CLUSTER_BITS_MIN, QCOW2_CLUSTER_BITS_MAX);
+		return err_set(err, -EUCLEAN,
+			"%s: cluster size of 2^%" PRIu32 " bytes (2^%d to 2^%d)", name,
+			h->cluster_bits, QCOW2_CLUSTER_BITS_MIN, QCOW2_CLUSTER_BITS_MAX);
 	if (h->version == 3 &&
 		(h->len < QCOW2_V3_HEADER_LEN || h->len % 8 != 0 || h->len > 1u << h->cluster_bits))
 		return err_set(err, -EUCLEAN, "%s: header length %" PRIu32, name, h->len);
@@ -75,14 +77,15 @@ static int check_encryption(uint32_t method, const char *name, struct err *err)
 	if (method == 0)
 		return 0;
 	if (method > 2)
-		return err_set(err, -EOPNOTSUPP, "%s: unknown encryption method %" PRIu32, name, method);
+		return err_set(
+			err, -EOPNOTSUPP, "%s: unknown encryption method %" PRIu32, name, method);
 	err_set(err, -EOPNOTSUPP, "%s: encrypted (%s)", name, methods[method]);
 	err_hint(err, "qemu-img convert makes a copy without encryption");
 	return -EOPNOTSUPP;
 }
 
-static int refuse_unknown(const struct bytes *file, const struct qcow2_header *h, const char *name,
-	struct err *err)
+static int refuse_unknown(
+	const struct bytes *file, const struct qcow2_header *h, const char *name, struct err *err)
 {
 	char text[sizeof(((struct qcow2_disk_feature *)0)->name) + 1];
 	int bit = __builtin_ctzll(h->incompatible & ~(uint64_t)QCOW2_KNOWN);
@@ -92,8 +95,8 @@ static int refuse_unknown(const struct bytes *file, const struct qcow2_header *h
 		text[0] ? ": " : "", text);
 }
 
-static int check_features(const struct bytes *file, const struct qcow2_header *h, const char *name,
-	struct err *err)
+static int check_features(
+	const struct bytes *file, const struct qcow2_header *h, const char *name, struct err *err)
 {
 	if (h->incompatible & ~(uint64_t)QCOW2_KNOWN)
 		return refuse_unknown(file, h, name, err);
@@ -115,7 +118,8 @@ static int check_compression(const struct qcow2_header *h, const char *name, str
 	bool declared = h->incompatible & QCOW2_COMPRESSION;
 
 	if (declared != (h->compression != QCOW2_ZLIB))
-		return err_set(err, -EUCLEAN, "%s: compression type and its feature bit disagree", name);
+		return err_set(
+			err, -EUCLEAN, "%s: compression type and its feature bit disagree", name);
 	if (h->compression != QCOW2_ZLIB && h->compression != QCOW2_ZSTD)
 		return err_set(err, -EOPNOTSUPP, "%s: unknown compression type %d", name,
 			(int)h->compression);
@@ -132,8 +136,9 @@ int qcow2_table_check(const struct bytes *file, uint32_t cluster_bits,
 	if (table->entries == 0)
 		return 0;
 	if (table->off % cluster_bytes != 0 || table->off == 0)
-		return err_set(err, -EUCLEAN, "%s: %s at offset %" PRIu64 ", not at a cluster's start",
-			name, what, table->off);
+		return err_set(err, -EUCLEAN,
+			"%s: %s at offset %" PRIu64 ", not at a cluster's start", name, what,
+			table->off);
 	if (outside(table->off, table->entries * sizeof(be64), file->size_bytes))
 		return err_set(err, -EUCLEAN, "%s: %s beyond the end of the file", name, what);
 	return 0;
@@ -146,8 +151,8 @@ uint64_t qcow2_l1_needed(uint32_t cluster_bits, bool extended_l2, uint64_t size_
 	return (size_bytes >> bits) + ((size_bytes & ((UINT64_C(1) << bits) - 1)) != 0);
 }
 
-static int check_l1(const struct bytes *file, const struct qcow2_header *h, const char *name,
-	struct err *err)
+static int check_l1(
+	const struct bytes *file, const struct qcow2_header *h, const char *name, struct err *err)
 {
 	bool extended = h->incompatible & QCOW2_EXTENDED_L2;
 	int rc = qcow2_table_check(file, h->cluster_bits, &h->l1, name, "L1 table", err);
@@ -171,14 +176,15 @@ static int check_refcounts(const struct bytes *file, const struct qcow2_disk_hea
 		return err_set(err, -EUCLEAN, "%s: refcounts of 2^%" PRIu32 " bits", name,
 			be32_get(disk->refcount_order));
 	if (bytes == 0 || bytes > max_u64(QCOW2_REFCOUNT_MAX, UINT64_C(1) << cluster_bits))
-		return err_set(err, -EUCLEAN, "%s: refcount table of %" PRIu64 " bytes", name, bytes);
+		return err_set(
+			err, -EUCLEAN, "%s: refcount table of %" PRIu64 " bytes", name, bytes);
 	if (off == 0 || off % (UINT64_C(1) << cluster_bits) != 0 || off >= file->size_bytes)
 		return err_set(err, -EUCLEAN, "%s: refcount table at offset %" PRIu64, name, off);
 	return 0;
 }
 
-static int check_snapshots(const struct bytes *file, const struct qcow2_header *h, const char *name,
-	struct err *err)
+static int check_snapshots(
+	const struct bytes *file, const struct qcow2_header *h, const char *name, struct err *err)
 {
 	if (h->snapshots > QCOW2_SNAPSHOTS_MAX)
 		return err_set(err, -EUCLEAN, "%s: %" PRIu32 " snapshots (%d at most)", name,

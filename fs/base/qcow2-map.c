@@ -15,8 +15,8 @@ static bool continues(const struct extent *extent, const struct extent *next)
 }
 
 /* Damage behind the first entry ends the extent; it shows when it is asked for. */
-static int run_in_slice(struct qcow2 *q, const void *slice, uint64_t off, uint64_t len,
-	struct extent *ret)
+static int run_in_slice(
+	struct qcow2 *q, const void *slice, uint64_t off, uint64_t len, struct extent *ret)
 {
 	uint32_t n = q->slice_bytes / q->entry_bytes;
 	uint64_t slice_off = off >> q->cluster_bits & ~(uint64_t)(n - 1);
@@ -26,7 +26,8 @@ static int run_in_slice(struct qcow2 *q, const void *slice, uint64_t off, uint64
 		uint64_t index = ((off + ret->len) >> q->cluster_bits) - slice_off;
 		struct extent next;
 
-		if (index >= n || qcow2_entry_at(q, slice, (uint32_t)index, off + ret->len, &next) < 0 ||
+		if (index >= n ||
+			qcow2_entry_at(q, slice, (uint32_t)index, off + ret->len, &next) < 0 ||
 			!continues(ret, &next))
 			break;
 		ret->len += next.len;
@@ -59,12 +60,12 @@ static void run_without_l2(struct qcow2 *q, const be64 *entries, uint64_t n, uin
 
 	while (i < n && (first + i) << q->l1_bits < off + len && be64_get(entries[i]) == 0)
 		i++;
-	*ret = (struct extent){.kind = EXTENT_BELOW,
-		.len = min_u64(len, ((first + i) << q->l1_bits) - off)};
+	*ret = (struct extent){
+		.kind = EXTENT_BELOW, .len = min_u64(len, ((first + i) << q->l1_bits) - off)};
 }
 
-int qcow2_map(struct qcow2 *qcow2, uint64_t off, uint64_t len, bool nowait,
-	struct extent *ret_extent)
+int qcow2_map(
+	struct qcow2 *qcow2, uint64_t off, uint64_t len, bool nowait, struct extent *ret_extent)
 {
 	uint64_t index = off >> qcow2->l1_bits;
 	const be64 *entries;

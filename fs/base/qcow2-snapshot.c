@@ -135,8 +135,8 @@ static int not_found(const char *name, const char *snapshot, struct err *err)
 }
 
 int qcow2_snapshot_find(const struct bytes *file, const struct qcow2_header *header,
-	const char *name, const char *snapshot, struct qcow2_table *ret_l1, uint64_t *ret_size_bytes,
-	struct err *err)
+	const char *name, const char *snapshot, struct qcow2_table *ret_l1,
+	uint64_t *ret_size_bytes, struct err *err)
 {
 	struct entry entry;
 	int rc = search(file, header, snapshot, &entry);

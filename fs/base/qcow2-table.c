@@ -42,8 +42,8 @@ static int read_l1(struct qcow2 *q, uint64_t number, bool nowait, be64 **ret_sli
 	return 0;
 }
 
-int qcow2_l1_slice(struct qcow2 *qcow2, uint64_t index, bool nowait, const be64 **ret_entries,
-	uint64_t *ret_n)
+int qcow2_l1_slice(
+	struct qcow2 *qcow2, uint64_t index, bool nowait, const be64 **ret_entries, uint64_t *ret_n)
 {
 	uint64_t number = index / L1_SLICE_ENTRIES;
 	uint64_t first = number * L1_SLICE_ENTRIES;

@@ -49,8 +49,8 @@ static int fetch_cluster(void *with, void *buf, size_t len, uint64_t off, bool n
 	return rc;
 }
 
-static int unpack_prefix(const struct qcow2 *q, const struct extent *extent, size_t skip, void *buf,
-	size_t len)
+static int unpack_prefix(
+	const struct qcow2 *q, const struct extent *extent, size_t skip, void *buf, size_t len)
 {
 	struct inflater *inflater = inflater_get();
 	void *out;

@@ -18,7 +18,8 @@
  * unknown compression type, a version other than 2 and 3, a data file that
  * was not given. -EUCLEAN: damaged, or marked corrupt. Images whose
  * refcounts are not up to date (dirty bit, lazy refcounts) are read: reading
- * needs no refcounts.
+ * needs no refcounts. Stricter than QEMU: tables and data that lie wholly
+ * behind the file's end are -EUCLEAN (the file was cut off), not zeros.
  *
  * Source: docs/interop/qcow2.txt of QEMU ("the specification").
  *
@@ -55,7 +56,7 @@ struct qcow2_info {
 	uint32_t version;
 	uint32_t cluster_bytes;
 	bool extended_l2;          /* subclusters */
-	uint64_t size_bytes;       /* virtual; the snapshot's own when one is open */
+	uint64_t size_bytes;       /* virtual, whole sectors; the snapshot's own when one is open */
 	const char *backing_name;  /* as in the image, may be relative; NULL: none */
 	const char *backing_format; /* as declared; NULL: not declared */
 	const char *data_name;     /* external data file, as in the image; NULL: none */
@@ -71,8 +72,8 @@ void qcow2_close(struct qcow2 *qcow2); /* NULL allowed */
 /* Valid until qcow2_close(). */
 const struct qcow2_info *qcow2_info(const struct qcow2 *qcow2);
 
-/* The external data file: data must live until qcow2_close(). Needed before
- * the first qcow2_map() of an image that has a data_name. */
+/* The external data file of an image that has a data_name: data must live until
+ * qcow2_close(). Before the first qcow2_map(), which fails without it. */
 void qcow2_give_data(struct qcow2 *qcow2, const struct bytes *data);
 
 enum extent_kind {
@@ -96,7 +97,8 @@ int qcow2_map(struct qcow2 *qcow2, uint64_t off, uint64_t len, bool nowait,
 	struct extent *ret_extent);
 
 /* len bytes at guest offset off, which lie in one packed extent. With nowait
- * only from the cache. */
+ * only from the cache, else -EAGAIN. -EUCLEAN: they do not unpack to a cluster;
+ * the format has no checksums, so other damage to them is not seen. */
 int qcow2_unpack(struct qcow2 *qcow2, const struct extent *extent, uint64_t off, void *buf,
 	size_t len, bool nowait);
 

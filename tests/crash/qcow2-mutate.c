@@ -178,7 +178,8 @@ static int change_image(void *ctx, uint64_t number)
 
 	snprintf(path, sizeof(path), "%s/%" PRIu64, dir, number);
 	if (!make(number) || io_slurp(&io_kernel, -1, path, FILE_MAX, &data, &len) < 0) {
-		fprintf(stderr, "qcow2-mutate: cannot make an image (%s)\n", images[number].options);
+		fprintf(stderr, "qcow2-mutate: cannot make an image (%s)\n",
+			images[number].options);
 		return -1;
 	}
 	/* A large one takes its time to copy. */

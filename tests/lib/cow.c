@@ -92,7 +92,8 @@ void cow_make(struct cow *cow, uint32_t version, uint32_t cluster_bits, uint64_t
 	uint64_t refcounts;
 	uint64_t l1;
 
-	*cow = (struct cow){.bytes = {cow, 0, cow_read, cow_hole}, .cluster_bits = cluster_bits,
+	*cow = (struct cow){.bytes = {cow, 0, cow_read, cow_hole},
+		.cluster_bits = cluster_bits,
 		.entry_bytes = incompatible & QCOW2_EXTENDED_L2 ? 16 : 8};
 	mapped = cluster_bytes(cow) * (cluster_bytes(cow) / cow->entry_bytes);
 	entries = (uint32_t)(round_up(size_bytes, mapped) / mapped);

@@ -29,8 +29,7 @@ size_t packed_zstd(const void *plain, size_t len, void *packed, size_t room)
 	return packed_len;
 }
 
-size_t packed_zstd_window(
-	const void *plain, size_t len, int window_log, void *packed, size_t room)
+size_t packed_zstd_window(const void *plain, size_t len, int window_log, void *packed, size_t room)
 {
 	ZSTD_CCtx *zstd = ZSTD_createCCtx();
 	ZSTD_outBuffer out = {packed, room, 0};

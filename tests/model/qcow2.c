@@ -34,15 +34,26 @@
 #define FILE_MAX (512u << 20)
 
 enum counter {
-	C_IMAGES, C_DISKS, C_DATA, C_ZERO, C_PACKED_ZLIB, C_PACKED_ZSTD, C_BELOW, C_SUBCLUSTERS,
-	C_DATA_FILES, C_DIRTY, C_RESIZED, N_WANTED, C_CORRUPT = N_WANTED, C_UNREADABLE,
+	C_IMAGES,
+	C_DISKS,
+	C_DATA,
+	C_ZERO,
+	C_PACKED_ZLIB,
+	C_PACKED_ZSTD,
+	C_BELOW,
+	C_SUBCLUSTERS,
+	C_DATA_FILES,
+	C_DIRTY,
+	C_RESIZED,
+	N_WANTED,
+	C_CORRUPT = N_WANTED,
+	C_UNREADABLE,
 	N_COUNTERS,
 };
 
 static const char *const counter_names[N_COUNTERS] = {"images", "disks", "data extents",
 	"zero extents", "zlib clusters", "zstd clusters", "extents below", "with subclusters",
-	"with a data file", "dirty", "resized",
-	"made corrupt by QEMU", "unreadable to QEMU"};
+	"with a data file", "dirty", "resized", "made corrupt by QEMU", "unreadable to QEMU"};
 
 static char dir[TEMP_PATH_MAX];
 static uint64_t seed;
@@ -127,7 +138,8 @@ static void choose(struct image *image, uint64_t number)
 	*image = (struct image){.rng = seed * 1000003 + number, .number = number};
 	rng_next(&image->rng);
 	image->cluster_bits = QCOW2_CLUSTER_BITS_MIN + (uint32_t)(number % 13);
-	image->size_bytes = 512 * (1 + rng_below(&image->rng, image->cluster_bits < 12 ? 4096 : 16384));
+	image->size_bytes =
+		512 * (1 + rng_below(&image->rng, image->cluster_bits < 12 ? 4096 : 16384));
 	image->old = one_in(image, 5);
 	image->backed = one_in(image, 2);
 	snprintf(text, sizeof(text), "%" PRIu64, UINT64_C(1) << image->cluster_bits);
@@ -145,7 +157,8 @@ static void stretch(struct image *image, uint64_t unit, uint64_t *ret_off, uint6
 	uint64_t units = image->size_bytes / unit;
 
 	*ret_off = rng_below(&image->rng, units) * unit;
-	*ret_len = (1 + rng_below(&image->rng, min_u64(units, max_u64(1, (512u << 10) / unit)))) * unit;
+	*ret_len = (1 + rng_below(&image->rng, min_u64(units, max_u64(1, (512u << 10) / unit)))) *
+		   unit;
 	*ret_len = min_u64(*ret_len, image->size_bytes - *ret_off);
 }
 
@@ -155,7 +168,8 @@ static int say_write(struct image *image, char *text, size_t room)
 	const char *source = one_in(image, 2) ? "-s noise" : "-P 7";
 	uint64_t off, len;
 
-	stretch(image, image->size_bytes >= cluster && one_in(image, 3) ? cluster : 512, &off, &len);
+	stretch(image, image->size_bytes >= cluster && one_in(image, 3) ? cluster : 512, &off,
+		&len);
 	switch (rng_below(&image->rng, 7)) {
 	case 0:
 		return snprintf(text, room, " -c 'write -z %" PRIu64 " %" PRIu64 "'", off, len);
@@ -168,8 +182,8 @@ static int say_write(struct image *image, char *text, size_t room)
 		off = round_down(off, cluster);
 		if (image->data_file || image->size_bytes - off < cluster)
 			break;
-		return snprintf(text, room, " -c 'write -c %s %" PRIu64 " %" PRIu64 "'", source, off,
-			cluster);
+		return snprintf(text, room, " -c 'write -c %s %" PRIu64 " %" PRIu64 "'", source,
+			off, cluster);
 	default:
 		break;
 	}
@@ -267,7 +281,8 @@ static int load(struct cow *cow, const char *fmt, uint64_t number)
 static int differ(struct image *image, const char *what, uint64_t off, size_t len, int rc)
 {
 	fprintf(stderr,
-		"qcow2: image %" PRIu64 " (%s%s)%s%s: %zu bytes at %" PRIu64 ": %s (SEED=%" PRIu64 ")\n",
+		"qcow2: image %" PRIu64 " (%s%s)%s%s: %zu bytes at %" PRIu64 ": %s (SEED=%" PRIu64
+		")\n",
 		image->number, image->options + 1, image->backed ? ", backed" : "",
 		what ? ", snapshot " : "", what ? what : "", len, off,
 		rc < 0 ? strerror(-rc) : "not what qemu-img reads", seed);
@@ -298,8 +313,8 @@ static int compare_all(struct image *image, struct cowread *read, const struct c
 		uint64_t off = rng_below(&image->rng, size_bytes);
 		uint64_t len = 1 + rng_below(&image->rng, READ_MAX);
 
-		rc = compare_read(image, read, want, snapshot, off,
-			(size_t)min_u64(len, size_bytes - off));
+		rc = compare_read(
+			image, read, want, snapshot, off, (size_t)min_u64(len, size_bytes - off));
 	}
 	return rc;
 }
@@ -317,7 +332,8 @@ static void count(const struct image *image, const struct cowread *read)
 static int compare_disk(struct image *image, struct cow *file, struct cow *data, struct cow *base,
 	const struct cow *want, const char *snapshot)
 {
-	struct cowread read = {.data = &file->bytes, .backing = image->backed ? &base->bytes : NULL};
+	struct cowread read = {
+		.data = &file->bytes, .backing = image->backed ? &base->bytes : NULL};
 	struct err err = {0};
 	const struct qcow2_info *info;
 	uint64_t size_bytes;
@@ -376,7 +392,8 @@ static int compare_snapshot(struct image *image, struct cow *file, struct cow *b
 
 	snprintf(name, sizeof(name), "s%u", i);
 	if (!run("qemu-img convert -f qcow2 -l snapshot.name=%s -O raw %" PRIu64 ".qcow2 "
-		 "%" PRIu64 ".raw", name, image->number, image->number))
+		 "%" PRIu64 ".raw",
+		    name, image->number, image->number))
 		return fail_as_well(image, file, name);
 	if (load(&want, "%" PRIu64 ".raw", image->number) < 0)
 		return -1;
@@ -385,8 +402,8 @@ static int compare_snapshot(struct image *image, struct cow *file, struct cow *b
 	return rc;
 }
 
-static int compare_all_disks(struct image *image, struct cow *file, struct cow *data,
-	struct cow *base)
+static int compare_all_disks(
+	struct image *image, struct cow *file, struct cow *data, struct cow *base)
 {
 	struct cow want;
 	int rc;
