@@ -34,24 +34,34 @@ static void end(struct base *base)
 		image_release(base->images[i]);
 	free(base->images);
 	free(base->files);
+	free(base->paths);
+	base_source_free(base->source);
 	free(base->identity_text);
 	free(base);
 }
 
-static struct base *base_new(uint32_t n_images)
+static struct base *base_new(const struct base_source *source)
 {
 	struct base *base = calloc(1, sizeof(*base));
 
 	if (!base)
 		return NULL;
-	base->n_images = n_images;
+	base->n_images = source->n_images;
 	base->holds = 1;
-	base->images = calloc(n_images, sizeof(struct image *));
-	base->files = calloc(2 * (size_t)n_images, sizeof(struct file *));
-	if (base->images && base->files)
+	base->images = calloc(source->n_images, sizeof(struct image *));
+	base->files = calloc(2 * (size_t)source->n_images, sizeof(struct file *));
+	base->paths = calloc(2 * (size_t)source->n_images, sizeof(char *));
+	if (base->images && base->files && base->paths &&
+		source_copy(source, &base->source) == 0)
 		return base;
 	end(base);
 	return NULL;
+}
+
+static void add_held(struct base *base, struct file *file, const char *path)
+{
+	base->files[base->n_files] = file;
+	base->paths[base->n_files++] = path;
 }
 
 static int hold_image(struct base *base, uint32_t i, const struct base_source *source,
@@ -67,9 +77,9 @@ static int hold_image(struct base *base, uint32_t i, const struct base_source *s
 
 	if (rc < 0)
 		return rc;
-	base->files[base->n_files++] = base->images[i]->file;
+	add_held(base, base->images[i]->file, base->source->images[i].path);
 	if (base->images[i]->data)
-		base->files[base->n_files++] = base->images[i]->data;
+		add_held(base, base->images[i]->data, base->source->images[i].data_path);
 	return 0;
 }
 
@@ -144,10 +154,17 @@ static int fill(struct base *base, const struct base_source *source, const struc
 
 /* ---- the table ---- */
 
+/* The same images by the same names: what a base says of itself, its identity
+ * included, names its files, and one of them may have moved. */
 static bool same(const struct base *a, const struct base *b)
 {
-	return a->n_images == b->n_images &&
-		memcmp(a->images, b->images, a->n_images * sizeof(struct image *)) == 0;
+	if (a->n_images != b->n_images || a->n_files != b->n_files ||
+		memcmp(a->images, b->images, a->n_images * sizeof(struct image *)) != 0)
+		return false;
+	for (uint32_t i = 0; i < a->n_files; i++)
+		if (strcmp(a->paths[i], b->paths[i]) != 0)
+			return false;
+	return true;
 }
 
 /* Put it into the table, or return the twin that is there, with one hold more. */
@@ -184,7 +201,7 @@ static bool leave(struct base *base)
 static int hold(const struct base_source *source, const struct known *known, const char *text,
 	struct base **ret_base, struct err *err)
 {
-	struct base *base = base_new(source->n_images);
+	struct base *base = base_new(source);
 	struct base *shared;
 	int rc = base ? fill(base, source, known, text, err)
 		      : err_sys(err, -ENOMEM, "base %s", source->images[0].path);
@@ -239,16 +256,16 @@ const char *base_identity(const struct base *base)
 }
 
 /* Add what one file contributes. */
-static void add_file(struct file *file, struct base_info *info)
+static void add_file(struct file *file, const char *path, struct base_info *info)
 {
 	enum base_state state = gate_state(&file->gate);
-	bool moved = file_moved(file);
+	bool moved = file_moved(file, path);
 
 	info->allocated_bytes += file->raw.allocated_bytes;
 	info->leased &= atomic_load(&file->watch.leased);
 	info->moved |= moved;
 	if (state > info->state || (moved && !info->trouble))
-		info->trouble = file->path;
+		info->trouble = path;
 	if (state > info->state)
 		info->state = state;
 }
@@ -256,7 +273,7 @@ static void add_file(struct file *file, struct base_info *info)
 void base_info(struct base *base, struct base_info *ret_info)
 {
 	struct base_info info = {
-		.path = base->files[0]->path,
+		.path = base->paths[0],
 		.format = base->images[0]->qcow2 ? "qcow2" : "raw",
 		.size_bytes = base->size_bytes,
 		.leased = true,
@@ -264,7 +281,7 @@ void base_info(struct base *base, struct base_info *ret_info)
 	};
 
 	for (uint32_t i = 0; i < base->n_files; i++)
-		add_file(base->files[i], &info);
+		add_file(base->files[i], base->paths[i], &info);
 	SCOPED_LOCK(&table.lock);
 	info.holds = base->holds;
 	*ret_info = info;

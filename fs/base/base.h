@@ -29,7 +29,7 @@
  *	base_read / base_hole
  *	base_release
  *
- * Holds of the same base are one object inside, counted; so are files that
+ * Holds of the same base, by the same paths, are one object inside, counted; so are files that
  * several bases have in common, with their caches. All functions may be
  * called from any thread. The room runs one watcher thread per held file (its
  * lease; where there is none, a look at the identity every second). It keeps

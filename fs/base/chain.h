@@ -17,6 +17,8 @@ struct base {
 	uint32_t n_files;
 	struct image **images;
 	struct file **files; /* of all images, in their order */
+	struct base_source *source;
+	const char **paths; /* of the files, as source has them: they may have other names too */
 	char *identity_text;
 
 	/* Under the table's lock (base.c). */

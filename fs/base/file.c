@@ -269,13 +269,13 @@ void file_release(struct file *file)
 
 /* Only asked where a lease says that the file system is a local one: another's
  * server may keep us waiting. */
-bool file_moved(const struct file *file)
+bool file_moved(const struct file *file, const char *path)
 {
 	struct stat held, named;
 
 	if (!atomic_load(&file->watch.leased) || fstat(file->raw.fd, &held) < 0)
 		return false;
-	if (stat(file->path, &named) < 0)
+	if (stat(path, &named) < 0)
 		return errno == ENOENT || errno == ENOTDIR;
 	return named.st_ino != held.st_ino || named.st_dev != held.st_dev;
 }

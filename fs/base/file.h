@@ -32,7 +32,7 @@
 /* Locks: the table's (file.c), then the gate's; hole_lock alone. */
 struct file {
 	/* Constant while held. */
-	char *path;
+	char *path; /* by which it was opened first; it may have other names */
 	struct identity identity;
 	struct raw raw;
 
@@ -66,7 +66,7 @@ bool file_hole(struct file *file, uint64_t off, uint64_t len, uint64_t *ret_run)
 /* For a reader of a format; good as long as the file is held. */
 struct bytes file_bytes(struct file *file);
 
-/* Leased, and its path does not lead to it now. */
-bool file_moved(const struct file *file);
+/* Leased, and path does not lead to it now. */
+bool file_moved(const struct file *file, const char *path);
 
 #endif

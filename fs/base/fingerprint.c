@@ -43,14 +43,20 @@ static void pass_clear(struct pass *pass)
 
 static int pass_begin(struct pass *pass, struct err *err)
 {
-	int rc = raw_open(pass->path, &pass->raw, err);
+	struct raw raw;
+	int rc = raw_open(pass->path, &raw, err);
 
 	if (rc < 0)
 		return rc;
+	rc = raw_open_medium(&raw, &pass->raw);
+	close_fd(&raw.fd);
+	if (rc < 0)
+		return err_sys(err, rc, "%s", pass->path);
 	pass->print = calloc(1, sizeof(*pass->print));
-	pass->buf = calloc(1, READ_BYTES);
+	pass->buf = aligned_alloc(RAW_DIRECT_BYTES, READ_BYTES);
 	if (!pass->print || !pass->buf)
 		return err_sys(err, -ENOMEM, "%s", pass->path);
+	memset(pass->buf, 0, FINGERPRINT_LEAF_BYTES);
 	pass->zeros = hash64(pass->buf, FINGERPRINT_LEAF_BYTES, 0);
 	pass->print->size_bytes = pass->raw.size_bytes;
 	return 0;

@@ -135,6 +135,19 @@ int raw_open_again(const struct raw *raw)
 	return fd < 0 ? -errno : fd;
 }
 
+int raw_open_medium(const struct raw *raw, struct raw *ret_medium)
+{
+	int fd = raw_open_again(raw);
+
+	if (fd < 0)
+		return fd;
+	if (raw->device)
+		fcntl(fd, F_SETFL, O_DIRECT); /* what cannot do it reads as it can */
+	*ret_medium = *raw;
+	ret_medium->fd = fd;
+	return 0;
+}
+
 bool raw_same(const struct raw *a, const struct raw *b)
 {
 	return a->device == b->device && a->number == b->number && a->inode == b->inode;

@@ -34,6 +34,13 @@ int raw_refresh(struct raw *raw);
 /* Another open descriptor of the same file, or -errno. */
 int raw_open_again(const struct raw *raw);
 
+/* Another open image of the same device, read past the page cache: other hosts
+ * write such a device too, and not through our cache. Of a file, and where that
+ * cannot be done, as raw_open_again(). Buffers, offsets and lengths are to be
+ * multiples of RAW_DIRECT_BYTES but at the end. ret_medium->fd is the caller's. */
+#define RAW_DIRECT_BYTES 4096
+int raw_open_medium(const struct raw *raw, struct raw *ret_medium);
+
 /* Do both descriptors show the same file or device? (Within one boot.) */
 bool raw_same(const struct raw *a, const struct raw *b);
 

@@ -9,8 +9,7 @@
  */
 #include "fs/base/sample.h"
 
-#include <fcntl.h>
-
+#include "fs/util/cleanup.h"
 #include "fs/util/hash.h"
 #include "fs/util/round.h"
 
@@ -24,24 +23,35 @@ static uint64_t piece_offset(uint64_t size_bytes, unsigned int i)
 	return (pages - 1) * i / (PIECES - 1) * PIECE_BYTES;
 }
 
-int sample_take(const struct raw *raw, uint64_t *ret_sample)
+static int add_up(const struct raw *raw, uint64_t *ret_sample)
 {
-	unsigned char piece[PIECE_BYTES];
+	_Alignas(RAW_DIRECT_BYTES) unsigned char piece[PIECE_BYTES];
 	uint64_t sum = raw->size_bytes;
 
 	for (unsigned int i = 0; i < PIECES; i++) {
 		uint64_t off = piece_offset(raw->size_bytes, i);
-		int rc;
+		int rc = raw_read(raw, piece, sizeof(piece), off, false);
 
-		/* A device may be another host's as well, which does not write through
-		 * our page cache. Of a file the times tell. */
-		if (raw->device)
-			posix_fadvise(raw->fd, (off_t)off, sizeof(piece), POSIX_FADV_DONTNEED);
-		rc = raw_read(raw, piece, sizeof(piece), off, false);
 		if (rc < 0)
 			return rc;
 		sum = hash64(piece, sizeof(piece), sum);
 	}
 	*ret_sample = sum;
 	return 0;
+}
+
+/* Of a file the times tell what the page cache may not know yet. */
+int sample_take(const struct raw *raw, uint64_t *ret_sample)
+{
+	struct raw medium;
+	int rc;
+
+	if (!raw->device)
+		return add_up(raw, ret_sample);
+	rc = raw_open_medium(raw, &medium);
+	if (rc < 0)
+		return rc;
+	rc = add_up(&medium, ret_sample);
+	close_fd(&medium.fd);
+	return rc;
 }

@@ -154,6 +154,27 @@ static void test_move_top(void **state)
 	assert_string_equal(files[1].path, low);
 }
 
+/* While others still hold it by its old name: what is said of it now, and what
+ * a new clone would write into its manifest, is the new one. */
+static void test_move_held(void **state)
+{
+	AUTO_FREE char *path = NULL, *moved = NULL;
+	struct base *before, *after;
+	struct base_info info;
+
+	assert_int_equal(base_hold_known(top, identity, &before, NULL), 0);
+	assert_int_equal(rename(low, away), 0);
+	base_info(before, &info);
+	assert_true(info.moved || !info.leased);
+	assert_int_equal(base_files_move(top, identity, low, away, &path, &moved, NULL), 0);
+	assert_int_equal(base_hold_known(path, moved, &after, NULL), 0);
+	base_info(after, &info);
+	assert_false(info.moved);
+	assert_string_equal(base_identity(after), moved);
+	base_release(before);
+	base_release(after);
+}
+
 static void test_no_move(void **state)
 {
 	char *path, *moved;
@@ -177,6 +198,7 @@ int main(void)
 		TEST(test_changed_or_gone),
 		TEST(test_move),
 		TEST(test_move_top),
+		TEST(test_move_held),
 		TEST(test_no_move),
 	};
 
