@@ -43,6 +43,7 @@ as_nobody() {
 	install -d -o nobody -g nogroup "$VM_DIR/user"
 	setpriv --reuid=nobody --regid=nogroup --clear-groups env HOME="$VM_DIR/user" \
 		XDG_RUNTIME_DIR="$VM_DIR/user" LIBVIRT_AUTOSTART=0 LAZYCLONE_STORE= \
+		LAZYCLONE_STORES="$VM_DIR/user/stores" \
 		"$VM_DIR/bin/lazyclone" --store "$VM_DIR/user/store" "$@"
 }
 
