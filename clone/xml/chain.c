@@ -114,25 +114,19 @@ bool chain_is_troubled(const xmlNode *node, const char *arg)
 
 /* ---- collecting ---- */
 
-static int take_text(char **field, const char *text)
-{
-	*field = text ? strdup(text) : NULL;
-	return text && !*field ? -ENOMEM : 0;
-}
-
 static int take_data(char **field, const xmlNode *owner)
 {
 	const xmlNode *data = link_data(owner);
 
-	return take_text(field, data && is_link(data) ? link_path(data) : NULL);
+	return text_copy(data && is_link(data) ? link_path(data) : NULL, field);
 }
 
 static int take_link(struct xml_image *image, const xmlNode *link)
 {
-	int rc = take_text(&image->path, link_path(link) ?: "");
+	int rc = text_copy(link_path(link) ?: "", &image->path);
 
 	if (rc == 0)
-		rc = take_text(&image->format, link_format(link));
+		rc = text_copy(link_format(link), &image->format);
 	return rc < 0 ? rc : take_data(&image->data, link);
 }
 

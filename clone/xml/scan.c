@@ -90,22 +90,16 @@ static int count_devices(
 
 /* ---- collecting ---- */
 
-static int copy_string(const char *from, char **to)
-{
-	*to = from ? strdup(from) : NULL;
-	return from && !*to ? -ENOMEM : 0;
-}
-
 /* Its image, by path or by pool and volume. */
 static int collect_source(const xmlNode *node, struct xml_disk *disk)
 {
 	const xmlNode *source = node_child(node, "source");
-	int rc = copy_string(disk_source_path(node), &disk->source);
+	int rc = text_copy(disk_source_path(node), &disk->source);
 
 	if (rc == 0 && disk_type_is(node, "volume"))
-		rc = copy_string(node_attr(source, "pool"), &disk->pool);
+		rc = text_copy(node_attr(source, "pool"), &disk->pool);
 	if (rc == 0 && disk->pool)
-		rc = copy_string(node_attr(source, "volume"), &disk->volume);
+		rc = text_copy(node_attr(source, "volume"), &disk->volume);
 	return rc < 0 ? rc : chain_collect(node, disk);
 }
 
@@ -120,14 +114,14 @@ static bool is_cloned(const struct xml_disk *disk)
 static int collect_disk(xmlNode *node, struct xml_disk *disk)
 {
 	xmlNode *driver = node_child(node, "driver");
-	int rc = copy_string(disk_target(node) ?: "", &disk->target);
+	int rc = text_copy(disk_target(node) ?: "", &disk->target);
 
 	if (rc == 0)
-		rc = copy_string(node_attr(node, "type") ?: "file", &disk->type);
+		rc = text_copy(node_attr(node, "type") ?: "file", &disk->type);
 	if (rc == 0)
-		rc = copy_string(disk_device(node), &disk->device);
+		rc = text_copy(disk_device(node), &disk->device);
 	if (rc == 0)
-		rc = copy_string(node_attr(driver, "type"), &disk->format);
+		rc = text_copy(node_attr(driver, "type"), &disk->format);
 	if (rc == 0)
 		rc = collect_source(node, disk);
 	if (rc == 0 && driver)
@@ -186,7 +180,7 @@ static int collect_nvram(const xmlNode *root, struct xml_domain *domain)
 	const char *nested = node_attr(nvram ? node_child(nvram, "source") : NULL, "file");
 
 	if (nested)
-		return copy_string(nested, &domain->nvram);
+		return text_copy(nested, &domain->nvram);
 	return nvram && node_has_text(nvram) ? node_text(nvram, &domain->nvram) : 0;
 }
 
@@ -194,7 +188,7 @@ static int collect_text(const xmlNode *root, const char *name, char **ret_text)
 {
 	const xmlNode *node = node_child(root, name);
 
-	return node ? node_text(node, ret_text) : copy_string("", ret_text);
+	return node ? node_text(node, ret_text) : text_copy("", ret_text);
 }
 
 int scan_collect(xmlNode *root, struct xml_domain **ret_domain, struct err *err)

@@ -119,6 +119,12 @@ int tree_parse(const char *text, const char *root, xmlDoc **ret_doc, struct err 
 
 /* ---- text out ---- */
 
+int text_copy(const char *text, char **ret_copy)
+{
+	*ret_copy = text ? strdup(text) : NULL;
+	return text && !*ret_copy ? -ENOMEM : 0;
+}
+
 static int take_buffer(xmlBuffer *buffer, bool saved, char **ret_text)
 {
 	char *text = saved ? strndup((const char *)xmlBufferContent(buffer),

@@ -28,6 +28,9 @@ static inline void cleanup_doc(xmlDoc **doc)
 }
 #define AUTO_DOC AUTO(cleanup_doc)
 
+/* NULL becomes NULL. 0 or -ENOMEM. */
+int text_copy(const char *text, char **ret_copy);
+
 /* Is it there, and can XML carry it on one line? */
 static inline bool text_is_given(const char *text)
 {
