@@ -24,11 +24,14 @@ jobs_stop() {
 	exit 130
 }
 
-# Bash starts what is in the background with SIGINT ignored.
+# Bash starts what is in the background with SIGINT ignored. A job that a signal ends must not
+# be bash's own child: "wait -n" then has neither its number nor its status.
 jobs_start() {
 	local item=${*: -1} log
 	log=$(mktemp "$JOB_LOGS/XXXXXX")
-	setsid env --default-signal=INT,QUIT "$@" >"$log" 2>&1 </dev/null &
+	# shellcheck disable=SC2016
+	setsid env --default-signal=INT,QUIT bash -c '"$@"; exit $?' job "$@" \
+		>"$log" 2>&1 </dev/null &
 	JOB_ITEM[$!]=$item JOB_LOG[$!]=$log JOB_BEGUN[$!]=$SECONDS
 }
 
