@@ -133,6 +133,7 @@ int record_format(const struct record *record, char **ret_text)
 		put_text(object, "source", record->source_name) &&
 		put_text(object, "source_uuid", record->source_uuid) &&
 		put_text(object, "nvram", record->nvram) &&
+		(!record->frozen || put(object, "frozen", json_true())) &&
 		put(object, "created", json_integer(record->created_sec)) &&
 		put_text(object, "phase", phase_names[record->phase]) &&
 		put(object, "disks", disks_to_json(record)))
@@ -192,6 +193,16 @@ static void get_path(struct reader *r, const char *member, bool may_be_null, cha
 {
 	get_text(r, member, may_be_null, ret_path);
 	if (*ret_path && (*ret_path)[0] != '/' && !r->wrong)
+		r->wrong = member;
+}
+
+/* Absent is false: what is true of few is said by them only. */
+static void get_flag(struct reader *r, const char *member, bool *ret_flag)
+{
+	const json_t *value = json_object_get(r->object, member);
+
+	*ret_flag = json_is_true(value);
+	if (value && !json_is_boolean(value) && !r->wrong)
 		r->wrong = member;
 }
 
@@ -267,12 +278,15 @@ static const char *record_from_json(const json_t *object, struct record *record)
 	get_text(&r, "source", true, &record->source_name);
 	get_text(&r, "source_uuid", true, &record->source_uuid);
 	get_path(&r, "nvram", true, &record->nvram);
+	get_flag(&r, "frozen", &record->frozen);
 	get_seconds(&r, "created", &record->created_sec);
 	get_phase(&r, "phase", &record->phase);
 	if (!r.wrong && (!record->uri != !record->uuid))
 		r.wrong = "uri";
 	if (!r.wrong && record->uuid && strlen(record->uuid) != 36)
 		r.wrong = "uuid";
+	if (!r.wrong && record->frozen && !record->uuid)
+		r.wrong = "frozen";
 	return r.wrong ? r.wrong : disks_from_json(json_object_get(object, "disks"), record);
 }
 

@@ -5,6 +5,9 @@
  * again (published by rename) when hydrate moves on. The domain's metadata
  * and the record must name the same UUID and connection, or the domain is
  * foreign. `clone --disk-only` has a record without a domain.
+ *
+ * A frozen original's record is that of a clone whose domain is the original:
+ * frozen is true, source_uuid its own. RECORD_ORIGINAL is its definition before.
  */
 #ifndef CLONE_STATE_RECORD_H
 #define CLONE_STATE_RECORD_H
@@ -17,6 +20,7 @@
 
 #define RECORD_NAME "record.json"
 #define RECORD_NVRAM "nvram.pristine" /* copy of the source's NVRAM at cloning */
+#define RECORD_ORIGINAL "original.xml" /* of a frozen original: what it was defined as */
 #define RECORD_BYTES_MAX (4u << 20) /* 256 disks, each four paths and a <driver> text */
 #define RECORD_DISKS_MAX 256
 #define RECORD_TEXT_MAX 4095 /* each path, name or <driver> text */
@@ -44,6 +48,7 @@ struct record {
 	char *source_name;
 	char *source_uuid;
 	char *nvram;  /* path where libvirt keeps the clone's NVRAM, or NULL */
+	bool frozen;  /* no clone: the original, moved on to a delta of its own */
 	int64_t created_sec;
 	enum record_phase phase;
 	uint32_t n_disks;

@@ -86,7 +86,8 @@ static int check_provenance(const char *xml, const struct xml_request *request, 
 		return err_sys(err, rc, "domain XML");
 	if (rc == 0)
 		return err_set(err, -EREMOTEIO, "metadata: libvirt dropped lazyclone's");
-	rc = strcmp(provenance.store, request->store) == 0 &&
+	rc = provenance.frozen == request->frozen &&
+			     strcmp(provenance.store, request->store) == 0 &&
 			     strcmp(provenance.source_uuid, request->source_uuid) == 0
 		     ? 0
 		     : err_set(err, -EREMOTEIO, "metadata: libvirt changed lazyclone's");

@@ -5,7 +5,7 @@
  *	xml_rewrite(source xml, request)    the clone's definition
  *	xml_check(defined xml, request)     did libvirt keep what we asked for?
  *	xml_restore(clone xml, request)     hydrate: on full images, nothing of ours left
- *	xml_provenance(any xml)         is it a clone of ours?
+ *	xml_provenance(any xml)         is it a clone of ours, or a frozen original?
  *
  * Text is UTF-8 as libvirt gives it with VIR_DOMAIN_XML_INACTIVE|SECURE.
  * DOCTYPE, entities and more than XML_TEXT_MAX bytes are refused. What the
@@ -96,7 +96,10 @@ struct xml_request {
 	const char (*macs)[XML_MAC_TEXT];
 	const char *nvram; /* NULL exactly when the source has none */
 	bool dac_label;    /* write <seclabel model='dac' relabel='no'/>: capabilities list dac */
-	/* provenance, written as <lazyclone:clone> into <metadata> */
+	/* The source itself is to stand on these disks: name, uuid, macs and nvram are
+	 * its own, and nothing but the disks and the metadata is changed. */
+	bool frozen;
+	/* provenance, written as <lazyclone:clone> or <lazyclone:frozen> into <metadata> */
 	const char *store;
 	const char *source_name;
 	const char *source_uuid;
@@ -133,9 +136,10 @@ int xml_check_restored(const char *defined_xml, const struct xml_restore_request
 	struct err *err);
 
 struct xml_provenance {
-	char *uuid; /* the clone's own, as written at cloning */
+	bool frozen; /* no clone, but an original that moved on to a delta of its own */
+	char *uuid; /* the domain's own, as written at cloning or freezing */
 	char *store;
-	char *source_name;
+	char *source_name; /* frozen: its name at freezing, and in the store */
 	char *source_uuid;
 	int64_t created_sec;
 };

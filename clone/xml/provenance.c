@@ -7,8 +7,12 @@
  *	      created="seconds since 1970"/>
  *	</metadata>
  *
+ * An original that was frozen stands on a delta of its own and is no clone; it
+ * has <lazyclone:frozen> with the same attributes, of which source and
+ * source-uuid name itself.
+ *
  * A definition that was copied by hand keeps the element but gets another
- * UUID: then it is no clone of ours.
+ * UUID: then it is neither.
  */
 #include "clone/xml/provenance.h"
 
@@ -22,6 +26,8 @@
 #include "clone/xml/tree.h"
 
 #define PREFIX "lazyclone"
+#define CLONE "clone"
+#define FROZEN "frozen"
 
 static bool is_ours(const xmlNode *node)
 {
@@ -38,11 +44,16 @@ static xmlNode *first_of_ours(const xmlNode *root)
 	return node;
 }
 
+static bool is_named(const xmlNode *node, const char *name)
+{
+	return strcmp((const char *)node->name, name) == 0;
+}
+
 xmlNode *provenance_find(const xmlNode *root)
 {
 	xmlNode *node = first_of_ours(root);
 
-	while (node && !(is_ours(node) && strcmp((const char *)node->name, "clone") == 0))
+	while (node && !(is_ours(node) && (is_named(node, CLONE) || is_named(node, FROZEN))))
 		node = node_next(node);
 	return node;
 }
@@ -105,7 +116,7 @@ int provenance_put(xmlNode *root, const struct xml_request *request)
 	drop_ours(root);
 	rc = need_metadata(root, &metadata);
 	if (rc == 0)
-		rc = node_add_last(metadata, "clone", &node);
+		rc = node_add_last(metadata, request->frozen ? FROZEN : CLONE, &node);
 	if (rc < 0)
 		return rc;
 	ns = xmlNewNs(node, (const xmlChar *)XML_NAMESPACE, (const xmlChar *)PREFIX);
@@ -142,6 +153,7 @@ static int read_all(const xmlNode *node, struct xml_provenance *provenance)
 		rc = copy_attr(node, "source", &provenance->source_name);
 	if (rc == 0)
 		rc = copy_attr(node, "source-uuid", &provenance->source_uuid);
+	provenance->frozen = is_named(node, FROZEN);
 	provenance->created_sec = strtoll(node_attr(node, "created") ?: "0", NULL, 10);
 	return rc;
 }

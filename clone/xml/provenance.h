@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* Our <lazyclone:clone> in <metadata>; private to the room. */
+/* Our <lazyclone:clone> or <lazyclone:frozen> in <metadata>; private to the room. */
 #ifndef CLONE_XML_PROVENANCE_H
 #define CLONE_XML_PROVENANCE_H
 

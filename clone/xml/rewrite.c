@@ -74,9 +74,13 @@ static int check_new_disk(
 static int check_differs(
 	const struct xml_domain *domain, const struct xml_request *request, struct err *err)
 {
-	if (strcasecmp(domain->uuid, request->uuid) == 0)
+	bool same_uuid = strcasecmp(domain->uuid, request->uuid) == 0;
+
+	if (request->frozen && !same_uuid)
+		return err_set(err, -EINVAL, "a frozen original keeps its UUID");
+	if (!request->frozen && same_uuid)
 		return err_set(err, -EINVAL, "clone: its UUID is the source's own");
-	if (domain->nvram && strcmp(domain->nvram, request->nvram) == 0)
+	if (!request->frozen && domain->nvram && strcmp(domain->nvram, request->nvram) == 0)
 		return err_set(err, -EINVAL, "clone: its NVRAM is the source's own");
 	for (uint32_t i = 0; i < request->n_disks; i++)
 		for (uint32_t j = 0; j < domain->n_disks; j++)
@@ -135,6 +139,22 @@ static int need_uuid(xmlNode *root, const char *uuid)
 	return rc < 0 ? rc : node_text_set(node, uuid);
 }
 
+/* Of a frozen original nothing else is: it stays the machine that it is. */
+static int rewrite_disks(xmlNode *root, struct rewrite *rewrite)
+{
+	const struct xml_request *request = rewrite->request;
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < request->n_disks; i++) {
+		xmlNode *disk = scan_find_disk(root, request->disks[i].target);
+
+		rc = disk_rewrite(rewrite, disk);
+		if (rc == 0)
+			rc = rules_rewrite(disk, rewrite);
+	}
+	return rc < 0 ? rc : provenance_put(root, request);
+}
+
 static int rewrite_tree(xmlNode *root, struct rewrite *rewrite)
 {
 	int rc = need_uuid(root, rewrite->request->uuid);
@@ -176,7 +196,8 @@ int xml_rewrite(const char *xml, const struct xml_request *request, char **ret_x
 
 	if (rc < 0)
 		return rc;
-	rc = rewrite_tree(xmlDocGetRootElement(doc), &rewrite);
+	rc = request->frozen ? rewrite_disks(xmlDocGetRootElement(doc), &rewrite)
+			     : rewrite_tree(xmlDocGetRootElement(doc), &rewrite);
 	if (rc == 0)
 		rc = tree_dump(doc, ret_xml);
 	if (rc == 0 && ret_changes)

@@ -71,6 +71,7 @@ static void same(const struct record *a, const struct record *b)
 	same_text(a->source_name, b->source_name);
 	same_text(a->source_uuid, b->source_uuid);
 	same_text(a->nvram, b->nvram);
+	assert_int_equal(a->frozen, b->frozen);
 	assert_int_equal(a->created_sec, b->created_sec);
 	assert_int_equal(a->phase, b->phase);
 	assert_int_equal(a->n_disks, b->n_disks);
@@ -91,6 +92,7 @@ static void test_comes_back(void **state)
 
 	for (int phase = RECORD_CLONE; phase <= RECORD_DEFINED; phase++) {
 		record->phase = (enum record_phase)phase;
+		record->frozen = phase % 2;
 		assert_int_equal(record_write(dirfd_of_clone, record, NULL), 0);
 		assert_int_equal(record_read(dirfd_of_clone, &back, NULL), 0);
 		same(record, back);
@@ -146,6 +148,9 @@ static void test_what_is_not_believed(void **state)
 	refused("9b5cdc66-72a0-4b6c-b751-b798a0dceacb", "9b5cdc66", "uuid");
 	refused("\"nvram\": \"/var", "\"nvram\": \"var", "nvram");
 	refused("\"created\": 1795185983", "\"created\": 1.5", "created");
+	refused("\"created\":", "\"frozen\": 1, \"created\":", "frozen");
+	refused("\"uri\": \"qemu:///system\",\n \"uuid\": \"9b5cdc66-72a0-4b6c-b751-b798a0dceacb\"",
+		"\"frozen\": true, \"uri\": null, \"uuid\": null", "frozen");
 	refused("\"copying\"", "\"coping\"", "phase");
 	refused("\"target\": \"vda\"", "\"target\": \"\"", "target");
 	refused("\"target\": \"vda\"", "\"target\": \"vdb\"", "target");

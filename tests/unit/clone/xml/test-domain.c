@@ -466,6 +466,73 @@ static void test_provenance_of_a_copy(void **state)
 	xml_provenance_clear(&provenance);
 }
 
+/* ---- frozen originals ---- */
+
+/* Its own name, UUID and MAC addresses; disks as those of a clone. */
+static void freeze_request(const char *in, struct xml_domain **ret_domain,
+	struct xml_new_disk disks[static 2], struct xml_request *request)
+{
+	struct xml_domain *domain;
+
+	assert_int_equal(xml_scan(in, &domain, NULL), 0);
+	disks[0] = (struct xml_new_disk){.target = "vda", .path = "/mnt/web/vda.raw"};
+	disks[1] = (struct xml_new_disk){.target = "vdb", .path = "/mnt/web/vdb.raw"};
+	*request = (struct xml_request){.name = domain->name, .uuid = domain->uuid, .n_disks = 2,
+		.disks = disks, .n_macs = domain->n_macs,
+		.macs = (const char (*)[XML_MAC_TEXT])domain->macs, .nvram = domain->nvram,
+		.frozen = true, .store = "/store", .source_name = domain->name,
+		.source_uuid = domain->uuid, .created_sec = 7};
+	*ret_domain = domain;
+}
+
+static void test_frozen_changes_disks_only(void **state)
+{
+	AUTO_FREE char *in = golden_read("disk-plain", ".in.xml");
+	AUTO_FREE char *out = NULL;
+	AUTO_FREE char *back = NULL;
+	struct xml_provenance provenance;
+	struct xml_new_disk disks[2];
+	struct xml_request request;
+	struct xml_restore_request restore = {2, disks};
+	struct xml_domain *domain;
+
+	freeze_request(in, &domain, disks, &request);
+	assert_int_equal(xml_rewrite(in, &request, &out, NULL, NULL), 0);
+	assert_int_equal(xml_check(out, &request, NULL), 0);
+	assert_int_equal(xml_provenance(out, &provenance), 1);
+	assert_true(provenance.frozen);
+	assert_string_equal(provenance.source_name, domain->name);
+	xml_provenance_clear(&provenance);
+	assert_non_null(strstr(out, "<lazyclone:frozen "));
+	assert_null(strstr(out, "<lazyclone:clone "));
+
+	/* A clone of that name and UUID is another thing, and so is one that is left. */
+	request.frozen = false;
+	assert_int_equal(xml_check(out, &request, NULL), -EREMOTEIO);
+	assert_int_equal(xml_check_restored(out, &restore, NULL), -EREMOTEIO);
+	disks[0].path = "/images/web-thawed-vda.raw";
+	disks[1].path = "/images/web-thawed-vdb.raw";
+	assert_int_equal(xml_restore(out, &restore, &back, NULL), 0);
+	assert_int_equal(xml_check_restored(back, &restore, NULL), 0);
+	assert_null(strstr(back, "lazyclone"));
+	xml_domain_free(domain);
+}
+
+static void test_frozen_keeps_its_uuid(void **state)
+{
+	AUTO_FREE char *in = golden_read("disk-plain", ".in.xml");
+	struct xml_new_disk disks[2];
+	struct xml_request request;
+	struct xml_domain *domain;
+	char *out = NULL;
+
+	freeze_request(in, &domain, disks, &request);
+	request.uuid = "d10ed10e-0000-4000-8000-000000000001";
+	assert_int_equal(xml_rewrite(in, &request, &out, NULL, NULL), -EINVAL);
+	assert_null(out);
+	xml_domain_free(domain);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -489,6 +556,8 @@ int main(void)
 		cmocka_unit_test(test_long_names_are_cut_between_characters),
 		cmocka_unit_test(test_any_thread),
 		cmocka_unit_test(test_provenance_of_a_copy),
+		cmocka_unit_test(test_frozen_changes_disks_only),
+		cmocka_unit_test(test_frozen_keeps_its_uuid),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
