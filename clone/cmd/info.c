@@ -24,6 +24,8 @@ static void print_clone(const json_t *clone)
 	print_field("name", member_text(clone, "name", "?"));
 	print_field("domain", member_text(clone, "domain", NULL));
 	print_field("state", member_text(clone, "state", "?"));
+	if (json_is_true(json_object_get(clone, "frozen")))
+		print_field("frozen", "an original on a delta of its own; base thaw ends that");
 	print_field("uuid", member_text(clone, "uuid", NULL));
 	print_field("connection", member_text(clone, "uri", NULL));
 	print_field("source", member_text(clone, "source", NULL));

@@ -29,10 +29,11 @@ static const char *state_of(const json_t *clone, char text[static STATE_TEXT])
 {
 	const char *state = member_text(clone, "state", "?");
 	const char *hydrate = member_text(clone, "hydrate", NULL);
+	bool frozen = json_is_true(json_object_get(clone, "frozen"));
 
-	if (member_text(clone, "error", NULL) || (!hydrate && !trouble_of(clone)))
+	if (member_text(clone, "error", NULL) || (!frozen && !hydrate && !trouble_of(clone)))
 		return state;
-	snprintf(text, STATE_TEXT, "%s%s%s%s", state, hydrate ? ", hydrate: " : "",
+	snprintf(text, STATE_TEXT, "%s%s%s%s%s", state, frozen ? ", frozen" : "", hydrate ? ", hydrate: " : "",
 		hydrate ? hydrate : "", trouble_of(clone) ? ", disk error" : "");
 	return text;
 }

@@ -69,6 +69,19 @@ static int set_phase(struct hydrating *h, enum record_phase phase, struct err *e
 
 /* ---- may it? ---- */
 
+static int check_kind(const struct hydrating *h, struct err *err)
+{
+	const char *name = h->ours.manifest->name;
+
+	if (!h->options->thaw)
+		return ours_refuse_frozen(&h->ours, err);
+	if (h->ours.record->frozen)
+		return 0;
+	err_set(err, -EINVAL, "%s is a clone, not a frozen original", name);
+	err_hint(err, "make it independent: lazyclone hydrate %s", name);
+	return -EINVAL;
+}
+
 static int check_domain(const struct ours *ours, struct err *err)
 {
 	const struct virt_domain *domain = &ours->domain;
@@ -151,7 +164,8 @@ static void undo(struct hydrating *h, struct err *err)
 	struct err undo_err;
 
 	if (drop_images(h, &undo_err) < 0)
-		err_hint(err, "not all could be undone (%s); run hydrate again", undo_err.message);
+		err_hint(err, "not all could be undone (%s); run %s again", undo_err.message,
+			ours_way_out(&h->ours));
 }
 
 /* ---- 1 plan ---- */
@@ -333,8 +347,8 @@ static int drop_delta(struct hydrating *h, struct err *err)
 		base_notes_sweep(h->ours.store);
 	if (rc < 0) {
 		err_prefix(err, "%s is hydrated, but its delta cannot be dropped", manifest->name);
-		err_hint(err, "run it again: lazyclone %s %s", h->ours.virt ? "hydrate" : "rm",
-			manifest->name);
+		err_hint(err, "run it again: lazyclone %s %s",
+			h->ours.virt ? ours_way_out(&h->ours) : "rm", manifest->name);
 	}
 	return rc;
 }
@@ -378,8 +392,10 @@ static int note_defined(struct hydrating *h, struct err *err)
 
 static int hydrate(struct hydrating *h, struct err *err)
 {
-	int rc = check_domain(&h->ours, err);
+	int rc = check_kind(h, err);
 
+	if (rc == 0)
+		rc = check_domain(&h->ours, err);
 	if (rc == 0)
 		rc = check_disks(&h->ours, err);
 	if (rc == 0)

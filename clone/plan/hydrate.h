@@ -13,8 +13,11 @@
  * between). The delta goes only after step 4 was proved. A failure, SIGINT or
  * SIGTERM before step 4 removes the images and leaves the clone as it was.
  *
+ * A frozen original (freeze.h) is thawed in the same steps; it is refused
+ * unless `thaw` says that it is meant. The original image is left to thaw.h.
+ *
  * The image of a clone's only disk is DIR/CLONE.raw, of several
- * DIR/CLONE-TARGET.raw.
+ * DIR/CLONE-TARGET.raw; see image_plan().
  */
 #ifndef CLONE_PLAN_HYDRATE_H
 #define CLONE_PLAN_HYDRATE_H
@@ -26,6 +29,7 @@
 #include "fs/util/err.h"
 
 struct hydrate_options {
+	bool thaw;      /* it is a frozen original; else it is not */
 	const char *to; /* directory; NULL: beside the original image */
 	/* Called from one thread, a few times a second; may be NULL. */
 	void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);

@@ -18,6 +18,7 @@
 #include "fs/util/io.h"
 
 #define IMAGE_SUFFIX ".raw"
+#define THAW_NAMES_MAX 100 /* tried for the image of a frozen original */
 #define TEMP_NAME_MAX 150 /* of the clone's name; with the rest it stays below NAME_MAX */
 
 /* The file system's own blocks: pointers to the data, and what else it writes meanwhile. */
@@ -73,19 +74,19 @@ static int choose_dir(const struct record_disk *disk, const char *to, char **ret
 	return rc;
 }
 
-static int name_files(struct record_disk *disk, const char *dir, const char *clone, bool only)
+static int name_files(struct record_disk *disk, const char *dir, const char *stem, bool only)
 {
 	const char *slash = strcmp(dir, "/") == 0 ? "" : "/";
-	const char *hint = strlen(clone) <= TEMP_NAME_MAX ? clone : "";
+	const char *hint = strlen(stem) <= TEMP_NAME_MAX ? stem : "";
 	struct id id = id_new();
 	char text[ID_TEXT];
 	int n;
 
 	id_format(&id, text);
 	if (only)
-		n = asprintf(&disk->image, "%s%s%s" IMAGE_SUFFIX, dir, slash, clone);
+		n = asprintf(&disk->image, "%s%s%s" IMAGE_SUFFIX, dir, slash, stem);
 	else
-		n = asprintf(&disk->image, "%s%s%s-%s" IMAGE_SUFFIX, dir, slash, clone,
+		n = asprintf(&disk->image, "%s%s%s-%s" IMAGE_SUFFIX, dir, slash, stem,
 			disk->target);
 	if (n < 0) {
 		disk->image = NULL;
@@ -117,6 +118,36 @@ static void forget_names(struct record_disk *disk)
 	disk->temp_ino = 0;
 }
 
+/* A frozen original has its own name on an image already: NAME-thawed, NAME-thawed2 ... */
+static int compose_stem(const struct record *record, const char *name, uint32_t n,
+	char **ret_stem)
+{
+	int rc;
+
+	if (!record->frozen)
+		rc = asprintf(ret_stem, "%s", name);
+	else if (n == 1)
+		rc = asprintf(ret_stem, "%s-thawed", name);
+	else
+		rc = asprintf(ret_stem, "%s-thawed%u", name, n);
+	if (rc < 0)
+		*ret_stem = NULL;
+	return rc < 0 ? -ENOMEM : 0;
+}
+
+static int try_names(struct record *record, uint32_t i, const char *dir, const char *name,
+	uint32_t n, struct err *err)
+{
+	struct record_disk *disk = &record->disks[i];
+	AUTO_FREE char *stem = NULL;
+	int rc = compose_stem(record, name, n, &stem);
+
+	forget_names(disk);
+	if (rc == 0)
+		rc = name_files(disk, dir, stem, record->n_disks == 1);
+	return rc < 0 ? err_sys(err, rc, "disk %s", disk->target) : check_free_name(disk, err);
+}
+
 int image_plan(struct record *record, uint32_t i, const struct manifest *manifest, const char *to,
 	struct err *err)
 {
@@ -126,12 +157,9 @@ int image_plan(struct record *record, uint32_t i, const struct manifest *manifes
 
 	if (rc < 0)
 		return rc;
-	forget_names(disk);
-	rc = name_files(disk, dir, manifest->name, record->n_disks == 1);
-	if (rc < 0)
-		err_sys(err, rc, "disk %s", disk->target);
-	else
-		rc = check_free_name(disk, err);
+	rc = try_names(record, i, dir, manifest->name, 1, err);
+	for (uint32_t n = 2; rc == -EEXIST && record->frozen && n <= THAW_NAMES_MAX; n++)
+		rc = try_names(record, i, dir, manifest->name, n, err);
 	if (rc < 0)
 		forget_names(disk);
 	return rc;

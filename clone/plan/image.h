@@ -17,7 +17,8 @@
 
 /* Fill in image and temp of disk i: beside the original image, or in `to`.
  * DIR/CLONE.raw for a clone's only disk, else DIR/CLONE-TARGET.raw. -EEXIST:
- * there is a file of that name. */
+ * there is a file of that name. Of a frozen original CLONE is NAME-thawed, or
+ * NAME-thawedN with the first N that is free. */
 int image_plan(struct record *record, uint32_t i, const struct manifest *manifest, const char *to,
 	struct err *err);
 

@@ -180,6 +180,7 @@ static int set_record(json_t *clone, const struct view *view, const char *name,
 	rc |= json_object_set_new(clone, "source", text_or_null(record->source_name));
 	rc |= json_object_set_new(clone, "domain", text_or_null(domain_name));
 	rc |= json_object_set_new(clone, "state", json_string(state));
+	rc |= json_object_set_new(clone, "frozen", json_boolean(record->frozen));
 	rc |= json_object_set_new(clone, "hydrate", text_or_null(phase_name(record->phase)));
 	rc |= json_object_set_new(clone, "hint", hint_for(state, name, user));
 	return rc ? -ENOMEM : 0;
@@ -208,10 +209,10 @@ static int set_manifest_damage(json_t *clone, const struct view *view, const cha
 
 static json_t *empty_clone(const char *name)
 {
-	return json_pack("{s:o, s:n, s:i, s:n, s:n, s:n, s:n, s:s, s:n, s:i, s:i, s:i, s:i, s:[], "
+	return json_pack("{s:o, s:n, s:i, s:n, s:n, s:n, s:n, s:s, s:b, s:n, s:i, s:i, s:i, s:i, s:[], "
 			 "s:n, s:n, s:[]}",
 		"name", text_or_null(name), "id", "created", 0, "uuid", "uri", "source", "domain",
-		"state", "unknown", "hydrate", "size_bytes", 0, "delta_bytes", 0, "quota_bytes", 0,
+		"state", "unknown", "frozen", false, "hydrate", "size_bytes", 0, "delta_bytes", 0, "quota_bytes", 0,
 		"depth", 0, "snapshots", "error", "hint", "disks");
 }
 

@@ -27,6 +27,7 @@
  *	     "disk only"   made by clone --disk-only
  *	     "damaged"     its manifest or record cannot be read: "error" says why
  *	     "unknown"     libvirt, or the connection it belongs to, cannot be asked
+ *	 "frozen": BOOL (no clone, but an original on a delta of its own),
  *	 "hydrate": null | "copying" | "copied" | "defined",
  *	 "size_bytes", "delta_bytes" (taken in the store, layers not counted),
  *	 "quota_bytes": of delta_bytes | 0, none,

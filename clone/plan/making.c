@@ -141,6 +141,7 @@ static int plan_record(struct making *making)
 		return -ENOMEM;
 	making->record = record;
 	record->created_sec = making->manifest->created_sec;
+	record->frozen = making->freeze;
 	rc = plan_record_disks(making);
 	if (rc < 0 || !making->virt)
 		return rc;
@@ -166,6 +167,30 @@ static int plan_macs(struct making *making, struct census *census, struct err *e
 	return rc;
 }
 
+/* What a frozen original has stays its own. */
+static int plan_same(struct making *making, struct err *err)
+{
+	const struct origin *origin = making->origin;
+	const struct xml_domain *scanned = origin->scanned;
+
+	memcpy(making->uuid, origin->domain.uuid, sizeof(making->uuid));
+	making->macs = calloc((size_t)scanned->n_macs + 1, sizeof(*making->macs));
+	if (!making->macs || copy_text(&making->nvram, scanned->nvram) < 0)
+		return err_sys(err, -ENOMEM, "domain %s", making->name);
+	memcpy(making->macs, scanned->macs, scanned->n_macs * sizeof(*making->macs));
+	return 0;
+}
+
+static int plan_new(struct making *making, struct census *census, struct err *err)
+{
+	int rc = plan_macs(making, census, err);
+
+	census_uuid(census, making->uuid);
+	if (rc == 0 && making->origin->scanned->nvram)
+		rc = nvram_path(making->virt, making->name, &making->nvram, err);
+	return rc;
+}
+
 static int plan_xml(struct making *making, struct err *err)
 {
 	const struct origin *origin = making->origin;
@@ -179,6 +204,7 @@ static int plan_xml(struct making *making, struct err *err)
 		.macs = (const char (*)[XML_MAC_TEXT])making->macs,
 		.nvram = making->nvram,
 		.dac_label = origin->dac_label,
+		.frozen = making->freeze,
 		.store = making->store_path,
 		.source_name = origin->domain.name,
 		.source_uuid = origin->domain.uuid,
@@ -190,11 +216,8 @@ static int plan_xml(struct making *making, struct err *err)
 
 static int plan_domain(struct making *making, struct census *census, struct err *err)
 {
-	int rc = plan_macs(making, census, err);
+	int rc = making->freeze ? plan_same(making, err) : plan_new(making, census, err);
 
-	census_uuid(census, making->uuid);
-	if (rc == 0 && making->origin->scanned->nvram)
-		rc = nvram_path(making->virt, making->name, &making->nvram, err);
 	return rc == 0 ? plan_xml(making, err) : rc;
 }
 
@@ -237,6 +260,15 @@ static int keep_nvram(const struct origin *origin, int dirfd, struct err *err)
 	return nvram_keep(AT_FDCWD, origin->scanned->nvram, dirfd, RECORD_NVRAM, err);
 }
 
+/* The way back, for undo and for people: secrets in it are root's. */
+static int keep_definition(const struct making *making, int dirfd, struct err *err)
+{
+	const char *xml = making->origin->domain.xml;
+	int rc = io_write_file(&io_kernel, dirfd, RECORD_ORIGINAL, xml, strlen(xml), 0600);
+
+	return rc < 0 ? err_sys(err, rc, "cannot keep the definition of %s", making->name) : 0;
+}
+
 static int add_files(struct making *making, struct err *err)
 {
 	int dirfd = store_stage_dirfd(making->stage);
@@ -246,6 +278,8 @@ static int add_files(struct making *making, struct err *err)
 		rc = record_write_new(dirfd, making->record, err);
 	if (rc == 0 && making->nvram)
 		rc = keep_nvram(making->origin, dirfd, err);
+	if (rc >= 0 && making->freeze)
+		rc = keep_definition(making, dirfd, err);
 	return rc < 0 ? rc : 0;
 }
 
@@ -260,7 +294,8 @@ static int note_all(struct making *making, struct err *err)
 	if (rc == 0)
 		rc = journal_note(making->journal, JOURNAL_CLONE, making->name, id, 0, 0, err);
 	if (rc == 0 && making->virt)
-		rc = journal_note(making->journal, JOURNAL_DOMAIN, making->uuid,
+		rc = journal_note(making->journal,
+			making->freeze ? JOURNAL_FREEZE : JOURNAL_DOMAIN, making->uuid,
 			virt_uri(making->virt), 0, 0, err);
 	return rc == 0 ? journal_sync(making->journal, err) : rc;
 }
@@ -308,7 +343,7 @@ static int step_nvram(struct making *making, struct err *err)
 	AUTO_CLOSE int dirfd = -1;
 	struct stat st;
 
-	if (!original)
+	if (!original || making->freeze)
 		return 0;
 	dirfd = store_clone_dirfd(making->store, making->name);
 	if (dirfd < 0)
@@ -330,6 +365,22 @@ static bool name_was_taken(const struct making *making)
 	return virt_name_taken(making->virt, making->name, NULL) == 1;
 }
 
+/* The original's definition is about to be replaced: not what was edited since. */
+static int check_unchanged(const struct making *making, struct err *err)
+{
+	struct virt_domain domain;
+	bool same;
+	int rc = virt_lookup_uuid(making->virt, making->uuid, &domain, err);
+
+	if (rc < 0)
+		return rc;
+	same = !domain.active && !domain.managed_save &&
+		strcmp(domain.xml, making->origin->domain.xml) == 0;
+	virt_domain_clear(&domain);
+	return same ? 0
+		    : err_set(err, -EBUSY, "domain %s was started or edited just now", making->name);
+}
+
 static int step_define(struct making *making, struct err *err)
 {
 	struct err difference;
@@ -338,8 +389,10 @@ static int step_define(struct making *making, struct err *err)
 
 	if (!making->virt)
 		return 0;
-	rc = virt_define(making->virt, making->xml, &defined, err);
-	if (rc < 0 && name_was_taken(making))
+	rc = making->freeze ? check_unchanged(making, err) : 0;
+	if (rc == 0)
+		rc = virt_define(making->virt, making->xml, &defined, err);
+	if (rc < 0 && !making->freeze && name_was_taken(making))
 		return err_set(err, -EEXIST, "%s: a domain of that name was defined just now",
 			making->name);
 	if (rc < 0)

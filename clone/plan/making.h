@@ -9,6 +9,7 @@
 #ifndef CLONE_PLAN_MAKING_H
 #define CLONE_PLAN_MAKING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "clone/plan/census.h"
@@ -27,6 +28,7 @@ struct making {
 	const char *store_path;
 	const char *mountpoint;
 	uint64_t quota_bytes; /* 0: none */
+	bool freeze; /* no new machine: the original itself gets the disks (freeze.h) */
 
 	/* This clone's. */
 	char *name;

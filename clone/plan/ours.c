@@ -59,11 +59,12 @@ static int check_provenance(const struct ours *ours, struct err *err)
 		err_hint(err, "its metadata was edited; remove it with virsh undefine, then run again");
 		return -EPERM;
 	}
-	same = strcasecmp(provenance.uuid, ours->record->uuid) == 0;
+	same = strcasecmp(provenance.uuid, ours->record->uuid) == 0 &&
+		provenance.frozen == ours->record->frozen;
 	xml_provenance_clear(&provenance);
 	if (same)
 		return 0;
-	return err_set(err, -EPERM, "domain %s (UUID %s) is not ours: its mark names another UUID",
+	return err_set(err, -EPERM, "domain %s (UUID %s) is not ours: its mark is another's",
 		domain->name, domain->uuid);
 }
 
@@ -144,7 +145,7 @@ int ours_check_usable(const struct ours *ours, struct err *err)
 
 	if (ours->hydrated || ours->record->phase == RECORD_DEFINED) {
 		err_set(err, -EBUSY, "clone %s is hydrated: it is on full images already", name);
-		err_hint(err, "let hydrate drop the delta: lazyclone hydrate %s", name);
+		err_hint(err, "let it drop the delta: lazyclone %s %s", ours_way_out(ours), name);
 		return -EBUSY;
 	}
 	if (ours->virt && !ours->domain.name) {
@@ -153,6 +154,23 @@ int ours_check_usable(const struct ours *ours, struct err *err)
 		return -ENOENT;
 	}
 	return 0;
+}
+
+const char *ours_way_out(const struct ours *ours)
+{
+	return ours->record->frozen ? "base thaw" : "hydrate";
+}
+
+int ours_refuse_frozen(const struct ours *ours, struct err *err)
+{
+	const char *name = ours->manifest->name;
+
+	if (!ours->record->frozen || (ours->virt && !ours->domain.name))
+		return 0;
+	err_set(err, -EBUSY, "%s is a frozen original, not a clone: what it wrote is the machine "
+		"itself", name);
+	err_hint(err, "give it full images of its own again: lazyclone base thaw %s", name);
+	return -EBUSY;
 }
 
 int ours_power_off(struct ours *ours, bool force, struct err *err)

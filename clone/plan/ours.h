@@ -6,6 +6,8 @@
  * neither destroyed nor undefined nor redefined. The one exception: a domain
  * that hydrate has just defined carries no mark any more; it is known by the
  * UUID and the images that the record names.
+ *
+ * A frozen original (freeze.h) is found here too; its mark and its record say so.
  */
 #ifndef CLONE_PLAN_OURS_H
 #define CLONE_PLAN_OURS_H
@@ -53,6 +55,12 @@ bool ours_has_nvram(const struct ours *ours);
 
 /* Hydrated, or without its domain: refused, in these words. */
 int ours_check_usable(const struct ours *ours, struct err *err);
+
+/* The verb that gives it full images: "hydrate" or "base thaw". */
+const char *ours_way_out(const struct ours *ours);
+
+/* A frozen original (freeze.h) is -EBUSY; not what is left of one whose domain is gone. */
+int ours_refuse_frozen(const struct ours *ours, struct err *err);
 
 /* A running domain is -EBUSY, or powered off with force. */
 int ours_power_off(struct ours *ours, bool force, struct err *err);

@@ -4,6 +4,7 @@
  * A clone whose domain is defined is whole: it was killed between the
  * definition and "done". It is kept, since its user may have
  * begun to use it. Members of a group (--all-or-none) are undone together.
+ * A frozen original is whole once it is defined on its delta, as its mark says.
  * A reset is finished if its disks were reset, and else undone.
  */
 #include "clone/plan/session.h"
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clone/plan/freeze.h"
 #include "clone/plan/reset.h"
 #include "clone/plan/undo.h"
 #include "clone/state/journal.h"
@@ -63,7 +65,10 @@ static int is_whole(struct session *session, const struct journal *journal, uint
 	struct err *err)
 {
 	const struct journal_entry *clone = entry_of_kind(journal, from, JOURNAL_CLONE);
-	const struct journal_entry *domain = entry_of_kind(journal, from, JOURNAL_DOMAIN);
+	const struct journal_entry *frozen = entry_of_kind(journal, from, JOURNAL_FREEZE);
+	const struct journal_entry *domain =
+		frozen ? frozen : entry_of_kind(journal, from, JOURNAL_DOMAIN);
+	bool defined;
 	struct virt_domain found;
 	struct virt *virt;
 	int rc;
@@ -75,7 +80,10 @@ static int is_whole(struct session *session, const struct journal *journal, uint
 		rc = virt_lookup_uuid(virt, domain->name, &found, err);
 	if (rc < 0)
 		return rc == -ENOENT ? 0 : rc;
+	defined = !frozen || freeze_is_of(&found, clone->name);
 	virt_domain_clear(&found);
+	if (!defined)
+		return 0;
 	return is_committed(session, clone, err);
 }
 
@@ -84,6 +92,8 @@ static int settle(struct session *session, const struct journal *journal, struct
 	uint32_t from = journal_undone(journal);
 	const struct journal_entry *clone = entry_of_kind(journal, from, JOURNAL_CLONE);
 	const char *name = clone ? clone->name : NULL;
+	const char *what =
+		entry_of_kind(journal, from, JOURNAL_FREEZE) ? "freeze of" : "clone";
 	int rc;
 
 	if (from == journal_count(journal))
@@ -92,12 +102,12 @@ static int settle(struct session *session, const struct journal *journal, struct
 		return reset_settle(session, journal, from, err);
 	rc = is_whole(session, journal, from, err);
 	if (rc > 0)
-		session_notice(session, "finished the clone %s that a killed run left", name);
+		session_notice(session, "finished the %s %s that a killed run left", what, name);
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
 	rc = undo_run(session, journal, from, err);
 	if (rc == 0 && name)
-		session_notice(session, "undid the clone %s that a killed run left", name);
+		session_notice(session, "undid the %s %s that a killed run left", what, name);
 	return rc;
 }
 

@@ -66,8 +66,10 @@ static int remove_ours(struct session *session, struct ours *ours,
 	const struct remove_options *options, struct err *err)
 {
 	struct ctl *ctl = NULL;
-	int rc = ours->hydrated ? refuse_hydrated(ours, err) : power_off(ours, options, err);
+	int rc = ours_refuse_frozen(ours, err);
 
+	if (rc == 0)
+		rc = ours->hydrated ? refuse_hydrated(ours, err) : power_off(ours, options, err);
 	if (rc < 0 || options->dry_run)
 		return rc;
 	rc = drop_images(session, ours, err);

@@ -99,7 +99,10 @@ static int check_start(const struct ours *ours, const struct reset_options *opti
 static int check(struct resetting *r, struct err *err)
 {
 	const char *to = r->options->to;
-	int rc = ours_check_usable(r->ours, err);
+	int rc = ours_refuse_frozen(r->ours, err);
+
+	if (rc == 0)
+		rc = ours_check_usable(r->ours, err);
 
 	if (rc == 0)
 		rc = check_start(r->ours, r->options, err);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clone/plan/freeze.h"
 #include "clone/plan/hide.h"
 #include "clone/plan/nvram.h"
 #include "clone/virt/virt.h"
@@ -26,7 +27,7 @@ static bool is_ours(const struct virt_domain *domain)
 
 	if (!ours)
 		return false;
-	ours = strcasecmp(provenance.uuid, domain->uuid) == 0;
+	ours = !provenance.frozen && strcasecmp(provenance.uuid, domain->uuid) == 0;
 	xml_provenance_clear(&provenance);
 	return ours;
 }
@@ -135,11 +136,18 @@ static int undo_entry(struct session *session, const struct journal_entry *entry
 	case JOURNAL_QUIESCE:
 		return undo_quiesce(session, entry->more, entry->name, err);
 	case JOURNAL_GROUP:
+	case JOURNAL_FREEZE:
+		return freeze_undo(session, entry->more, entry->name, err);
 	case JOURNAL_RESET: /* what it left is its files; see reset_settle() */
 	case JOURNAL_DONE:
 		return 0;
 	}
 	return err_set(err, -EUCLEAN, "a journal entry of no known kind");
+}
+
+static bool defines(const struct journal_entry *entry)
+{
+	return entry->kind == JOURNAL_DOMAIN || entry->kind == JOURNAL_FREEZE;
 }
 
 static int undo_kind(struct session *session, const struct journal *journal, uint32_t from,
@@ -150,7 +158,7 @@ static int undo_kind(struct session *session, const struct journal *journal, uin
 	for (uint32_t i = journal_count(journal); rc == 0 && i > from; i--) {
 		const struct journal_entry *entry = journal_entry(journal, i - 1);
 
-		if ((entry->kind == JOURNAL_DOMAIN) == domains)
+		if (defines(entry) == domains)
 			rc = undo_entry(session, entry, err);
 	}
 	return rc;

@@ -18,6 +18,8 @@
  *	                  this inode is removed. DEV is the file-system id
  *	                  (f_fsid), which a reboot does not change
  *	domain URI UUID   about to be defined
+ *	freeze URI UUID   an original is about to be defined on the disks of the clone
+ *	                  before; what it was defined as lies there (RECORD_ORIGINAL)
  *	reset NAME ID BEFORE NVRAM   the deltas of clones/NAME with that id are about to
  *	                  be thrown away; BEFORE says which ones it has now, so that
  *	                  it can be told whether they were. NVRAM: what is to become of
@@ -51,6 +53,7 @@ enum journal_kind {
 	JOURNAL_FILE,
 	JOURNAL_FILE_MADE,
 	JOURNAL_DOMAIN,
+	JOURNAL_FREEZE,
 	JOURNAL_RESET,
 	JOURNAL_QUIESCE,
 	JOURNAL_DONE,
@@ -59,7 +62,7 @@ enum journal_kind {
 struct journal_entry {
 	enum journal_kind kind;
 	char *name; /* stage, clone, path or uuid; NULL: group, done */
-	char *more; /* clone, reset: id; domain, quiesce: uri; else NULL */
+	char *more; /* clone, reset: id; domain, freeze, quiesce: uri; else NULL */
 	uint64_t dev, ino; /* file-made; reset: before, nvram */
 };
 

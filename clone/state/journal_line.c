@@ -25,6 +25,7 @@ static const struct {
 	[JOURNAL_FILE] = {"file", "path", NULL, NULL, NULL},
 	[JOURNAL_FILE_MADE] = {"file-made", "path", NULL, "dev", "ino"},
 	[JOURNAL_DOMAIN] = {"domain", "uuid", "uri", NULL, NULL},
+	[JOURNAL_FREEZE] = {"freeze", "uuid", "uri", NULL, NULL},
 	[JOURNAL_RESET] = {"reset", "name", "id", "before", "nvram"},
 	[JOURNAL_QUIESCE] = {"quiesce", "uuid", "uri", NULL, NULL},
 	[JOURNAL_DONE] = {"done", NULL, NULL, NULL, NULL},

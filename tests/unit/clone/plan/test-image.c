@@ -126,6 +126,21 @@ static void test_no_file_is_replaced(void **state)
 	assert_int_equal(unlink(taken), 0);
 }
 
+/* Its own image may have its name, and an earlier thaw the next one. */
+static void test_a_frozen_original_gets_a_name_that_is_free(void **state)
+{
+	char taken[PATH_MAX], expected[PATH_MAX];
+
+	record->frozen = true;
+	path_of("web-clone1-thawed.raw", taken);
+	assert_int_equal(image_plan(record, 0, manifest, NULL, NULL), 0);
+	assert_string_equal(record->disks[0].image, taken);
+	assert_int_equal(symlink("/nowhere", taken), 0);
+	path_of("web-clone1-thawed2.raw", expected);
+	assert_int_equal(image_plan(record, 0, manifest, NULL, NULL), 0);
+	assert_string_equal(record->disks[0].image, expected);
+}
+
 static void test_devices_have_no_place_beside_them(void **state)
 {
 	struct err err = {0};
@@ -264,6 +279,7 @@ int main(void)
 		ONE(test_the_only_disk_is_named_like_the_clone),
 		TWO(test_several_disks_have_their_targets),
 		ONE(test_no_file_is_replaced),
+		ONE(test_a_frozen_original_gets_a_name_that_is_free),
 		ONE(test_devices_have_no_place_beside_them),
 		TWO(test_space_is_counted_per_file_system),
 		ONE(test_published_as_the_original_is),
