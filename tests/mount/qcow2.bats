@@ -69,6 +69,9 @@ chain_is_served() { # raw|qcow2
 	serve
 	same_everywhere "$MNT/one/vda.raw" "$DIR/want.raw"
 	stop_daemon
+	"$BUILD_BIN/lazyclone-info" "$STORE" one
+	"$BUILD_BIN/lazyclone-export" -q "$STORE" one vda "$DIR/out.raw"
+	cmp "$DIR/out.raw" "$DIR/want.raw"
 	serve
 	cmp "$MNT/one/vda.raw" "$DIR/want.raw"
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* Bases of several images that qemu-img made: reads and holes, names, sharing, changes. */
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -65,12 +67,13 @@ static struct base_source *source_of(const char *names)
 {
 	char text[4096], copy[512], path[SCRATCH_PATH_MAX];
 	const char *snapshot = NULL, *comma = "";
+	char *rest;
 	struct base_source *source;
 	struct err err = {0};
 	int end = sprintf(text, "{\"images\": [");
 
 	strcpy(copy, names);
-	for (char *name = strtok(copy, " "); name; name = strtok(NULL, " ")) {
+	for (char *name = strtok_r(copy, " ", &rest); name; name = strtok_r(NULL, " ", &rest)) {
 		char *data = strchr(name, '+');
 
 		if (name[0] == '@') {
@@ -441,6 +444,44 @@ static void test_shared(void **state)
 	assert_int_equal(threads(), before);
 }
 
+/* Holding, reading and releasing what others hold, read and release. */
+static void *use(void *arg)
+{
+	static const char *const names[] = {CHAIN, "second.qcow2 mid.qcow2 bottom.raw"};
+	uint64_t rng = (uintptr_t)arg;
+	struct base_source *sources[] = {source_of(names[0]), source_of(names[1])};
+
+	for (int i = 0; i < 60; i++) {
+		struct base *base = NULL;
+		char data[4096];
+		uint64_t run_len;
+
+		assert(base_hold(sources[rng_below(&rng, 2)], &base, NULL) == 0);
+		for (int k = 0; k < 20; k++)
+			assert(base_read(base, data, sizeof(data), rng_below(&rng, 6 * MIB), false) == 0);
+		/* 64 KiB from here are bottom's alone. */
+		assert(base_read(base, data, sizeof(data), 1000, false) == 0 && data[0] == 1);
+		assert(!base_hole(base, 0, 1000, &run_len));
+		base_release(base);
+	}
+	base_source_free(sources[0]);
+	base_source_free(sources[1]);
+	return NULL;
+}
+
+static void test_threads(void **state)
+{
+	pthread_t users[4];
+	unsigned int before = threads();
+
+	run("qemu-img create -q -f qcow2 -b mid.qcow2 -F qcow2 second.qcow2 6M");
+	for (uintptr_t i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&users[i], NULL, use, (void *)(i + 1)), 0);
+	for (int i = 0; i < 4; i++)
+		pthread_join(users[i], NULL);
+	assert_int_equal(threads(), before);
+}
+
 static bool changed(struct base *base)
 {
 	return info(base).state == BASE_CHANGED;
@@ -511,6 +552,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_identity, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_short_record, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_shared, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_threads, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_changed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_moved, set_up, tear_down),
 	};
