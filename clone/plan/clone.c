@@ -481,8 +481,7 @@ static void notice_held(const struct run *run, uint32_t failed)
 		return;
 	if (run->origin->on_device)
 		session_notice(run->session, "do not start %s as long as its clones need its block "
-			"device: nothing prevents it, and its clones fail once the device has changed",
-			name);
+			"device: nothing prevents it, and it would ruin them", name);
 	else
 		session_notice(run->session, "%s cannot be started as long as its clones need its "
 			"images: start a clone instead", name);
