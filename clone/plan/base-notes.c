@@ -60,22 +60,10 @@ struct fingerprint *base_notes_print(const struct bases *bases, const struct bas
 	return print;
 }
 
-bool base_notes_added(const struct bases *bases, const struct bases_entry *entry)
-{
-	struct base_record *record;
-	bool added;
-
-	if (base_notes_find(bases, &entry->files[0], &record) < 0)
-		return false;
-	added = record->added;
-	base_record_free(record);
-	return added;
-}
-
 /* ---- making ---- */
 
 int base_notes_write(struct store *store, const struct base_file *file,
-	const struct fingerprint *print, bool added, struct err *err)
+	const struct fingerprint *print, struct err *err)
 {
 	AUTO_FREE char *text = NULL;
 	int rc = fingerprint_format(print, &text);
@@ -85,7 +73,6 @@ int base_notes_write(struct store *store, const struct base_file *file,
 		.identity = file->identity,
 		.fingerprint = text,
 		.taken_sec = time(NULL),
-		.added = added,
 	};
 
 	if (rc < 0)
@@ -96,13 +83,12 @@ int base_notes_write(struct store *store, const struct base_file *file,
 int base_notes_keep(const struct bases *bases, const struct bases_entry *entry,
 	const struct base_file *file, const struct fingerprint *print, struct err *err)
 {
-	bool added = base_notes_added(bases, entry);
 	int rc = 0;
 
 	for (uint32_t i = 0; rc == 0 && i < entry->n_users; i++)
 		if (i == 0 || entry->users[i].store != entry->users[i - 1].store)
 			rc = base_notes_write(bases->stores[entry->users[i].store].store, file,
-				print, added, err);
+				print, err);
 	return rc;
 }
 
@@ -117,7 +103,7 @@ static int take_file(struct store *store, const struct base_file *file, struct e
 	/* Under the protection that its identity was recorded under, or not at all. */
 	if (rc == 0)
 		rc = base_file_check(file, err);
-	return rc == 0 ? base_notes_write(store, file, print, false, err) : rc;
+	return rc == 0 ? base_notes_write(store, file, print, err) : rc;
 }
 
 void base_notes_take(struct session *session, const char *path, const char *identity)
@@ -208,19 +194,9 @@ static int mark_needed(struct store *store, struct ids *ids)
 
 static void drop_unneeded(struct store *store, const struct ids *ids)
 {
-	for (uint32_t i = 0; i < ids->count; i++) {
-		struct base_record *record;
-		bool added = false;
-
-		if (ids->needed[i])
-			continue;
-		if (base_record_read(store_dirfd(store), ids->id[i], &record, NULL) == 0) {
-			added = record->added;
-			base_record_free(record);
-		}
-		if (!added)
+	for (uint32_t i = 0; i < ids->count; i++)
+		if (!ids->needed[i])
 			base_record_remove(store_dirfd(store), ids->id[i], NULL);
-	}
 }
 
 void base_notes_sweep(struct store *store)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* What stores have noted of base files: records made, found, and swept.
  *
- * A record is made when a clone first needs the file, by `base add` and by
- * `base verify`; it is found in whichever store has one of that very file.
+ * A record is made when a clone first needs the file, and by `base verify`; it is found in whichever store has one of that very file.
  */
 #ifndef CLONE_PLAN_BASE_NOTES_H
 #define CLONE_PLAN_BASE_NOTES_H
@@ -19,12 +18,9 @@ int base_notes_find(const struct bases *bases, const struct base_file *file,
 /* The fingerprint in it; NULL: none that can be used. Caller frees. */
 struct fingerprint *base_notes_print(const struct bases *bases, const struct base_file *file);
 
-/* Was one of its files added by hand? */
-bool base_notes_added(const struct bases *bases, const struct bases_entry *entry);
-
 /* Write the record of file with this fingerprint into a store. */
 int base_notes_write(struct store *store, const struct base_file *file,
-	const struct fingerprint *print, bool added, struct err *err);
+	const struct fingerprint *print, struct err *err);
 
 /* The same in each store that has a clone of the entry. */
 int base_notes_keep(const struct bases *bases, const struct bases_entry *entry,

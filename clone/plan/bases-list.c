@@ -123,11 +123,10 @@ static json_t *stores_array(const struct bases *bases, const struct bases_entry 
 
 static json_t *entry_object(const struct bases *bases, const struct bases_entry *entry)
 {
-	return json_pack("{s:s, s:s, s:s, s:I, s:o, s:b, s:o, s:o, s:o}", "path", entry->path,
+	return json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "path", entry->path,
 		"format", entry->format, "state", bases_state(bases, entry), "size_bytes",
-		(json_int_t)entry->size_bytes, "allocated_bytes", allocated(entry), "added",
-		(int)base_notes_added(bases, entry), "stores", stores_array(bases, entry),
-		"clones", clones_array(bases, entry), "files", files_array(bases, entry));
+		(json_int_t)entry->size_bytes, "allocated_bytes", allocated(entry), "stores",
+		stores_array(bases, entry), "clones", clones_array(bases, entry), "files", files_array(bases, entry));
 }
 
 /* path NULL: all of them. */

@@ -77,7 +77,7 @@ const char *bases_state(const struct bases *bases, const struct bases_entry *ent
 
 /* Array, sorted by path:
  *	{"path", "format", "state", "size_bytes", "allocated_bytes": of all files | null,
- *	 "added": BOOL (by hand), "stores": [PATHS],
+ *	 "stores": [PATHS],
  *	 "clones": [{"store", "clone", "disks": [TARGETS]}],
  *	 "files": [{"path", "format", "role": "image" | "data", "id", "device": BOOL, "size_bytes",
  *	     "fingerprint": "none" | "sampled" | "full" | "damaged", "root": TEXT | null,

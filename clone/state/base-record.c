@@ -59,10 +59,9 @@ static int open_dir(int store_dirfd, bool make, int *ret_fd)
 
 static char *format(const struct base_record *record)
 {
-	json_t *json = json_pack("{s:i, s:s, s:s, s:s, s:s, s:I, s:b}", "format", FORMAT, "path",
+	json_t *json = json_pack("{s:i, s:s, s:s, s:s, s:s, s:I}", "format", FORMAT, "path",
 		record->path, "image_format", record->format, "identity", record->identity,
-		"fingerprint", record->fingerprint, "taken", (json_int_t)record->taken_sec,
-		"added", (int)record->added);
+		"fingerprint", record->fingerprint, "taken", (json_int_t)record->taken_sec);
 	char *text = json ? json_dumps(json, JSON_INDENT(1)) : NULL;
 
 	json_decref(json);
@@ -80,12 +79,10 @@ static bool get_text(const json_t *json, const char *member, char **ret_text)
 static bool get_all(const json_t *json, struct base_record *record)
 {
 	const json_t *taken = json_object_get(json, "taken");
-	const json_t *added = json_object_get(json, "added");
 
 	record->taken_sec = json_integer_value(taken);
-	record->added = json_is_true(added);
 	return json_integer_value(json_object_get(json, "format")) == FORMAT &&
-		json_is_integer(taken) && json_is_boolean(added) &&
+		json_is_integer(taken) &&
 		get_text(json, "path", &record->path) &&
 		get_text(json, "image_format", &record->format) &&
 		get_text(json, "identity", &record->identity) &&

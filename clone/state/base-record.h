@@ -5,7 +5,7 @@
  * follow from the file's identity. A cache of what was seen once: manifests
  * alone say which bases are needed, and a store without these records works.
  * What is lost with one is what a later look can be compared with. They go
- * with the last clone that needs the file, unless it was added by hand.
+ * with the last clone that needs the file.
  */
 #ifndef CLONE_STATE_BASE_RECORD_H
 #define CLONE_STATE_BASE_RECORD_H
@@ -26,7 +26,6 @@ struct base_record {
 	char *identity;    /* opaque, as in manifests, of this file alone */
 	char *fingerprint; /* opaque text */
 	int64_t taken_sec;
-	bool added; /* by hand: it stays without a clone */
 };
 
 void base_record_free(struct base_record *record); /* NULL allowed */

@@ -40,7 +40,7 @@ static char path[] = "/images/\"golden\".raw", format[] = "raw", identity[] = "{
 	    fingerprint[] = "{\"b\": [2]}";
 static const struct base_record sample = {
 	.path = path, .format = format, .identity = identity, .fingerprint = fingerprint,
-	.taken_sec = 1234567890, .added = true};
+	.taken_sec = 1234567890};
 
 static void write_it(const char *id)
 {
@@ -83,7 +83,6 @@ static void test_life(void **state)
 	assert_string_equal(record->identity, identity);
 	assert_string_equal(record->fingerprint, fingerprint);
 	assert_int_equal(record->taken_sec, 1234567890);
-	assert_true(record->added);
 	base_record_free(record);
 	assert_int_equal(base_record_remove(dirfd, ID_A, NULL), 0);
 	assert_false(base_record_exists(dirfd, ID_A));
