@@ -20,7 +20,7 @@ struct args {
 	const char *format, *image_snapshot;
 	struct cli_texts backing, data_file;
 	bool start, dry_run, print_xml, all_or_none, force, quiesce, list, to_base, full, yes,
-		forget_missing;
+		forget_missing, immutable;
 };
 
 /* One run of the program. */

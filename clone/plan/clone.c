@@ -14,8 +14,10 @@
 #include "clone/plan/interrupt.h"
 #include "clone/plan/making.h"
 #include "clone/plan/origin.h"
+#include "clone/plan/protect.h"
 #include "clone/plan/undo.h"
 #include "clone/state/journal.h"
+#include "clone/state/modes.h"
 #include "fs/store/layers.h"
 #include "clone/state/stores.h"
 #include "fs/util/cleanup.h"
@@ -36,6 +38,8 @@ struct run {
 	struct census *census;
 	struct journal *journal;
 	uint32_t next_number; /* of SOURCE-cloneN */
+	int modes_fd;       /* on the lock that keeps originals' modes as they are; -1 */
+	bool protects;      /* write bits may have been taken */
 	uint64_t begun_ns;
 	struct clone_result *results;
 };
@@ -133,6 +137,30 @@ static int begin_journal(struct run *run, struct err *err)
 	return rc;
 }
 
+/* An original that is not copied stays as it is, also while no daemon runs. */
+static int protect_originals(struct run *run, struct err *err)
+{
+	const struct origin *origin = run->origin;
+	int rc = 0;
+
+	if (makes_nothing(run->options))
+		return 0;
+	run->modes_fd = modes_keep(store_dirfd(run->store));
+	if (run->modes_fd < 0)
+		return err_sys(err, run->modes_fd, "the lock of the store's modes");
+	for (uint32_t i = 0; rc == 0 && i < origin->n_disks; i++) {
+		if (origin->disks[i].copied)
+			continue;
+		if (!run->protects)
+			rc = journal_add(run->journal, JOURNAL_MODES, NULL, NULL, 0, 0, err);
+		run->protects = true;
+		if (rc == 0)
+			rc = protect_take(run->store, origin->disks[i].path,
+				origin->disks[i].identity, err);
+	}
+	return rc;
+}
+
 static int prepare(struct run *run, struct err *err)
 {
 	int rc = find_allowed_origin(run, err);
@@ -143,6 +171,8 @@ static int prepare(struct run *run, struct err *err)
 		rc = census_take(run->virt, run->store, &run->census, err);
 	if (rc == 0)
 		rc = begin_journal(run, err);
+	if (rc == 0)
+		rc = protect_originals(run, err);
 	return rc;
 }
 
@@ -414,6 +444,7 @@ static void undo_group(struct run *run)
 
 	for (uint32_t i = 0; i < run->options->count; i++)
 		run->results[i].made = false;
+	close_fd(&run->modes_fd); /* else our own keeping keeps them from being given back */
 	if (undo_run(run->session, run->journal, 0, &undo_err) == 0)
 		return;
 	session_notice(run->session, "not all could be undone (%s); the next command tries again",
@@ -529,9 +560,24 @@ static void drop_origin(struct run *run, bool whole)
 		store_layers_sweep(run->store, NULL, NULL);
 }
 
+/* Nothing is to be undone but what was settled? */
+static bool only_modes(const struct journal *journal)
+{
+	for (uint32_t i = journal ? journal_undone(journal) : 0;
+		journal && i < journal_count(journal); i++)
+		if (journal_entry(journal, i)->kind != JOURNAL_GROUP &&
+			journal_entry(journal, i)->kind != JOURNAL_MODES)
+			return false;
+	return journal;
+}
+
 static void run_clear(struct run *run, bool whole)
 {
 	clone_results_free(run->results, run->results ? run->options->count : 0);
+	close_fd(&run->modes_fd);
+	if (run->protects && !whole && protect_settle(run->session, run->store, NULL) == 0 &&
+		only_modes(run->journal))
+		journal_end(steal_ptr(&run->journal), NULL);
 	if (run->journal && journal_undone(run->journal) == journal_count(run->journal))
 		journal_end(steal_ptr(&run->journal), NULL);
 	journal_close(run->journal);
@@ -544,7 +590,7 @@ int clone_make(struct session *session, const struct clone_options *options,
 	struct clone_result **ret_results, uint32_t *ret_count, struct err *err)
 {
 	struct run run = {
-		.session = session, .options = options, .next_number = 1, .begun_ns = clock_now_ns()};
+		.session = session, .options = options, .next_number = 1, .modes_fd = -1, .begun_ns = clock_now_ns()};
 	struct err failure = {0};
 	int rc = check_options(options, err);
 

@@ -36,6 +36,7 @@
 #include "clone/plan/imagelock.h"
 #include "clone/plan/interrupt.h"
 #include "clone/plan/ours.h"
+#include "clone/plan/protect.h"
 #include "clone/virt/virt.h"
 #include "clone/xml/domain.h"
 #include "fs/ctl/ctl.h"
@@ -342,7 +343,7 @@ static int drop_delta(struct hydrating *h, struct err *err)
 	if (rc == 0)
 		rc = ours_hide(&h->ours, ctl, err);
 	if (rc == 0)
-		rc = store_remove(h->ours.store, manifest->name, &manifest->id, err);
+		rc = protect_remove(h->session, h->ours.store, manifest, err);
 	if (rc == 0)
 		base_notes_sweep(h->ours.store);
 	if (rc < 0) {

@@ -7,6 +7,7 @@
 #include "clone/plan/image.h"
 #include "clone/plan/interrupt.h"
 #include "clone/plan/ours.h"
+#include "clone/plan/protect.h"
 #include "clone/virt/virt.h"
 #include "fs/ctl/ctl.h"
 #include "fs/store/store.h"
@@ -85,7 +86,7 @@ static int remove_ours(struct session *session, struct ours *ours,
 			ctl_attach(ctl, ours->manifest->name, NULL);
 		return rc;
 	}
-	return store_remove(ours->store, ours->manifest->name, &ours->manifest->id, err);
+	return protect_remove(session, ours->store, ours->manifest, err);
 }
 
 int remove_clone(struct session *session, const char *clone, const struct remove_options *options,

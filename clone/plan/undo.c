@@ -12,6 +12,7 @@
 #include "clone/plan/freeze.h"
 #include "clone/plan/hide.h"
 #include "clone/plan/nvram.h"
+#include "clone/plan/protect.h"
 #include "clone/virt/virt.h"
 #include "clone/xml/domain.h"
 #include "fs/store/layers.h"
@@ -120,6 +121,14 @@ static int undo_quiesce(struct session *session, const char *uri, const char *uu
 	return rc < 0 ? rc : virt_thaw(virt, uuid, err);
 }
 
+static int undo_modes(struct session *session, struct err *err)
+{
+	struct store *store;
+	int rc = session_need_store(session, false, &store, err);
+
+	return rc < 0 ? rc : protect_settle(session, store, err);
+}
+
 static int undo_entry(struct session *session, const struct journal_entry *entry, struct err *err)
 {
 	switch (entry->kind) {
@@ -135,6 +144,8 @@ static int undo_entry(struct session *session, const struct journal_entry *entry
 		return undo_domain(session, entry->more, entry->name, err);
 	case JOURNAL_QUIESCE:
 		return undo_quiesce(session, entry->more, entry->name, err);
+	case JOURNAL_MODES:
+		return undo_modes(session, err);
 	case JOURNAL_GROUP:
 	case JOURNAL_FREEZE:
 		return freeze_undo(session, entry->more, entry->name, err);

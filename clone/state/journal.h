@@ -26,6 +26,8 @@
  *	                  that file then (clone/plan/reset.c); a new one is the "file"
  *	                  that follows
  *	quiesce URI UUID  the file systems of a running guest are about to be frozen
+ *	modes             write bits of originals are about to be taken, or a clone that
+ *	                  needed them is about to go (clone/plan/protect.h)
  *	done              all before is whole: it is not undone
  *
  * One run may make many clones, each ended by "done": what is to be undone
@@ -56,12 +58,13 @@ enum journal_kind {
 	JOURNAL_FREEZE,
 	JOURNAL_RESET,
 	JOURNAL_QUIESCE,
+	JOURNAL_MODES,
 	JOURNAL_DONE,
 };
 
 struct journal_entry {
 	enum journal_kind kind;
-	char *name; /* stage, clone, path or uuid; NULL: group, done */
+	char *name; /* stage, clone, path or uuid; NULL: group, modes, done */
 	char *more; /* clone, reset: id; domain, freeze, quiesce: uri; else NULL */
 	uint64_t dev, ino; /* file-made; reset: before, nvram */
 };

@@ -28,6 +28,7 @@ static const struct {
 	[JOURNAL_FREEZE] = {"freeze", "uuid", "uri", NULL, NULL},
 	[JOURNAL_RESET] = {"reset", "name", "id", "before", "nvram"},
 	[JOURNAL_QUIESCE] = {"quiesce", "uuid", "uri", NULL, NULL},
+	[JOURNAL_MODES] = {"modes", NULL, NULL, NULL, NULL},
 	[JOURNAL_DONE] = {"done", NULL, NULL, NULL, NULL},
 };
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))

@@ -108,11 +108,12 @@ static void test_every_kind_comes_back(void **state)
 	assert_int_equal(journal_add(journal, JOURNAL_RESET, "web", "id", UINT64_MAX, 2, NULL), 0);
 	add(journal, JOURNAL_QUIESCE, "uuid", "qemu:///session");
 	add(journal, JOURNAL_FREEZE, "uuid", "qemu:///system");
+	add(journal, JOURNAL_MODES, NULL, NULL);
 	add(journal, JOURNAL_DONE, NULL, NULL);
 	journal_close(journal);
 
 	journal = orphan();
-	assert_int_equal(journal_count(journal), 10);
+	assert_int_equal(journal_count(journal), 11);
 	check_entry(journal, 0, JOURNAL_GROUP, NULL, NULL);
 	check_entry(journal, 1, JOURNAL_STAGE, "0123", NULL);
 	check_entry(journal, 2, JOURNAL_CLONE, "we\"b \\ \xc3\xa4", "id");
@@ -126,7 +127,8 @@ static void test_every_kind_comes_back(void **state)
 	assert_int_equal(journal_entry(journal, 6)->ino, 2);
 	check_entry(journal, 7, JOURNAL_QUIESCE, "uuid", "qemu:///session");
 	check_entry(journal, 8, JOURNAL_FREEZE, "uuid", "qemu:///system");
-	assert_int_equal(journal_undone(journal), 10);
+	check_entry(journal, 9, JOURNAL_MODES, NULL, NULL);
+	assert_int_equal(journal_undone(journal), 11);
 	assert_int_equal(journal_end(journal, NULL), 0);
 	assert_int_equal(count_files(), 0);
 	no_orphan();
