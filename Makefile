@@ -30,6 +30,9 @@ SBINDIR ?= $(PREFIX)/sbin
 BINDIR ?= $(PREFIX)/bin
 MANDIR ?= $(PREFIX)/share/man
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
+# Where libvirt looks, wherever we are.
+SYSCONFDIR ?= /etc
+HOOKDIR ?= $(SYSCONFDIR)/libvirt/hooks/qemu.d
 UNITDIR ?= $(if $(filter /usr,$(PREFIX)),/lib/systemd/system,$(PREFIX)/lib/systemd/system)
 
 CC ?= cc
@@ -270,6 +273,10 @@ install: all
 	sed 's|@SBINDIR@|$(SBINDIR)|; s|@BINDIR@|$(BINDIR)|' contrib/lazyclone.service.in \
 		> $(DESTDIR)$(UNITDIR)/lazyclone.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/lazyclone.service
+	install -d $(DESTDIR)$(HOOKDIR)
+	sed 's|@BINDIR@|$(BINDIR)|' contrib/libvirt-hook.in > $(DESTDIR)$(HOOKDIR)/lazyclone
+	chmod 755 $(DESTDIR)$(HOOKDIR)/lazyclone
+	@echo "libvirtd finds its new hook, $(HOOKDIR)/lazyclone, once it is restarted"
 
 clean:
 	rm -rf $(BUILD)

@@ -35,7 +35,7 @@ void base_bars_end(struct base_bars *bars)
 static const struct verb *const base_verbs[] = {
 	&verb_base_list, &verb_base_info, &verb_base_verify, &verb_base_relink,
 	&verb_base_rm, &verb_base_protect, &verb_base_unprotect,
-	&verb_base_freeze, &verb_base_thaw, NULL,
+	&verb_base_freeze, &verb_base_thaw, &verb_base_check_start, NULL,
 };
 
 const struct verb verb_base = {

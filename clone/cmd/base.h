@@ -7,7 +7,8 @@
 #include "fs/util/progress.h"
 
 extern const struct verb verb_base_list, verb_base_info, verb_base_verify, verb_base_relink,
-	verb_base_rm, verb_base_protect, verb_base_unprotect, verb_base_freeze, verb_base_thaw;
+	verb_base_rm, verb_base_protect, verb_base_unprotect, verb_base_freeze, verb_base_thaw,
+	verb_base_check_start;
 
 /* One bar after the other, for the files that are read. On a terminal only. */
 struct base_bars {

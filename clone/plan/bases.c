@@ -95,7 +95,7 @@ static void ask_daemon(struct bases_store *store)
 	ctl_close(ctl);
 }
 
-static void open_store(struct bases_store *store)
+static void open_store(struct bases_store *store, bool ask)
 {
 	int rc;
 
@@ -109,7 +109,7 @@ static void open_store(struct bases_store *store)
 		rc = err_set(&store->err, -ENOENT, "another store is at %s now", store->path);
 	}
 	store->gone = rc == -ENOENT;
-	if (rc == 0)
+	if (rc == 0 && ask)
 		ask_daemon(store);
 }
 
@@ -288,7 +288,7 @@ static int add_clones(struct bases *bases, uint32_t store, struct err *err)
 	return rc;
 }
 
-int bases_load(struct session *session, struct bases *ret_bases, struct err *err)
+static int load(struct session *session, bool ask, struct bases *ret_bases, struct err *err)
 {
 	struct bases bases = {.n_stores = 0};
 	int rc = add_noted_stores(&bases, err);
@@ -298,7 +298,7 @@ int bases_load(struct session *session, struct bases *ret_bases, struct err *err
 	if (bases.n_stores > 0)
 		qsort(bases.stores, bases.n_stores, sizeof(*bases.stores), by_store_path);
 	for (uint32_t i = 0; rc == 0 && i < bases.n_stores; i++) {
-		open_store(&bases.stores[i]);
+		open_store(&bases.stores[i], ask);
 		if (bases.stores[i].store)
 			rc = add_clones(&bases, i, err);
 	}
@@ -310,6 +310,16 @@ int bases_load(struct session *session, struct bases *ret_bases, struct err *err
 		qsort(bases.entries, bases.n_entries, sizeof(*bases.entries), by_path);
 	*ret_bases = bases;
 	return 0;
+}
+
+int bases_load(struct session *session, struct bases *ret_bases, struct err *err)
+{
+	return load(session, true, ret_bases, err);
+}
+
+int bases_load_manifests(struct session *session, struct bases *ret_bases, struct err *err)
+{
+	return load(session, false, ret_bases, err);
 }
 
 /* ---- holes ---- */

@@ -58,6 +58,8 @@ struct bases {
 };
 
 int bases_load(struct session *session, struct bases *ret_bases, struct err *err);
+/* The same without asking daemons: states are "unknown". */
+int bases_load_manifests(struct session *session, struct bases *ret_bases, struct err *err);
 void bases_clear(struct bases *bases);
 
 /* Has every store been read? -EUCLEAN, -EACCES ...: one of them could not.
