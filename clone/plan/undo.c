@@ -146,9 +146,9 @@ static int undo_entry(struct session *session, const struct journal_entry *entry
 		return undo_quiesce(session, entry->more, entry->name, err);
 	case JOURNAL_MODES:
 		return undo_modes(session, err);
-	case JOURNAL_GROUP:
 	case JOURNAL_FREEZE:
 		return freeze_undo(session, entry->more, entry->name, err);
+	case JOURNAL_GROUP:
 	case JOURNAL_RESET: /* what it left is its files; see reset_settle() */
 	case JOURNAL_DONE:
 		return 0;
