@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The verb `clone`: make clones of a domain, or one disk of an image. */
 #include "clone/plan/clone.h"
+#include "clone/plan/freeze.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,7 +27,7 @@ static const struct cli_option options[] = {
 	{0, "backing", "FILE[:FORMAT]...", "a file that an image may have below it", ARG(backing)},
 	{0, "data-file", "FILE...", "a file that an image may have its data in", ARG(data_file)},
 	{0, "snapshot", "NAME", "of a clone: that snapshot of it, also while it runs", ARG(snapshot)},
-	{0, "base", "HOW", "how the original is kept: auto, reflink or protect", ARG(base)},
+	{0, "base", "HOW", "how the original is kept: auto, reflink, protect or freeze", ARG(base)},
 	{0, "quota", "SIZE", "what each clone may take of the store, such as 10G", ARG(quota)},
 	{0, "start", NULL, "start the clones", ARG(start)},
 	{0, "dry-run", NULL, "say what would be made, make nothing", ARG(dry_run)},
@@ -82,10 +83,22 @@ static int check_image(const struct cmd *cmd, const struct clone_options *how, s
 	return 0;
 }
 
+/* Frozen first (freeze_first), it is a source like a clone: no image of its own is
+ * a base any more that could be kept in one way or the other. */
+static bool wants_freeze(const struct cmd *cmd)
+{
+	return cmd->args.base && !strcmp(cmd->args.base, "freeze");
+}
+
 static int take_base(const char *text, enum origin_base *ret_base, struct err *err)
 {
 	static const char *const words[] = {
 		[ORIGIN_AUTO] = "auto", [ORIGIN_REFLINK] = "reflink", [ORIGIN_PROTECT] = "protect"};
+
+	if (!strcmp(text, "freeze")) {
+		*ret_base = ORIGIN_PROTECT;
+		return 0;
+	}
 
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
 		if (strcmp(text, words[i]) != 0)
@@ -93,7 +106,14 @@ static int take_base(const char *text, enum origin_base *ret_base, struct err *e
 		*ret_base = (enum origin_base)i;
 		return 0;
 	}
-	return err_set(err, -EINVAL, "--base is auto, reflink or protect, not '%s'", text);
+	return err_set(err, -EINVAL, "--base is auto, reflink, protect or freeze, not '%s'", text);
+}
+
+static int check_base(const struct cmd *cmd, const struct clone_options *how, struct err *err)
+{
+	if (wants_freeze(cmd) && how->disk_only)
+		return usage(cmd, err, "--base freeze is of a domain, not of a disk alone");
+	return 0;
 }
 
 static int take_options(const struct cmd *cmd, struct clone_options *how, struct err *err)
@@ -128,6 +148,8 @@ static int take_options(const struct cmd *cmd, struct clone_options *how, struct
 		return cmd_usage(cmd, rc, err);
 	how->count = (uint32_t)count;
 	rc = take_words(cmd, how, err);
+	if (!rc)
+		rc = check_base(cmd, how, err);
 	return rc ? rc : check_image(cmd, how, err);
 }
 
@@ -268,6 +290,32 @@ static int print_results(const struct cmd *cmd, const struct clone_result *resul
 	return 0;
 }
 
+/* A transaction of its own, and whole: it stays, whatever becomes of the clones. */
+static int freeze_first(struct session *session, struct clone_options *how, struct err *err)
+{
+	const struct freeze_options freeze = {
+		.backings = how->backings,
+		.n_backings = how->n_backings,
+		.data_files = how->data_files,
+		.n_data_files = how->n_data_files,
+		.once = true,
+	};
+	json_t *frozen = NULL;
+	int rc;
+
+	if (how->dry_run || how->print_xml)
+		return 0;
+	rc = freeze_domain(session, how->source, &freeze, &frozen, err);
+	if (frozen)
+		session_notice(session, "%s is frozen: it runs on a delta of its own from now on, "
+			"until lazyclone base thaw %s", member_text(frozen, "name", "?"),
+			member_text(frozen, "name", "?"));
+	json_decref(frozen);
+	/* Used, and of no use to the machine as it is now. */
+	how->n_backings = how->n_data_files = 0;
+	return rc;
+}
+
 static int run_clone(struct cmd *cmd, struct err *err)
 {
 	struct clone_options how;
@@ -282,6 +330,8 @@ static int run_clone(struct cmd *cmd, struct err *err)
 		rc = cmd_session(cmd, &session, err);
 	if (!rc && !how.dry_run && !how.print_xml)
 		rc = session_recover(session, err);
+	if (!rc && wants_freeze(cmd))
+		rc = freeze_first(session, &how, err);
 	if (rc)
 		return rc;
 	rc = clone_make(session, &how, &results, &count, err);
@@ -302,7 +352,8 @@ const struct verb verb_clone = {
 		"is whole or not there at all; with --count the whole ones stay and the exit",
 		"status is 8 if some failed. The original must be shut off. Where its images can be",
 		"reflinked into the store (the same XFS or btrfs) it goes on untouched; elsewhere, or",
-		"with --base protect, it cannot be started as long as a clone needs them. A clone can",
+		"with --base protect, it cannot be started as long as a clone needs them; with --base",
+		"freeze it moves on to a delta of its own first (base freeze), and can. A clone can",
 		"be cloned in its turn: shut off, as it is; or, also while it runs, a snapshot of it.",
 		"It goes on as before and can be started, changed, reset and removed.",
 		"Images are raw or qcow2, in files, on block devices or in storage pools. A file that an",

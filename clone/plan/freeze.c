@@ -26,20 +26,22 @@ struct freezing {
 	struct allowed allowed;
 	struct origin *origin;
 	struct journal *journal;
+	bool frozen; /* already */
 };
 
 /* ---- may it? ---- */
 
-static int check_not_ours(const struct virt_domain *domain, struct err *err)
+static int check_not_ours(struct freezing *f, const struct virt_domain *domain, struct err *err)
 {
 	struct xml_provenance mark;
-	bool frozen;
 
 	if (xml_provenance(domain->xml, &mark) != 1)
 		return 0;
-	frozen = mark.frozen;
+	f->frozen = mark.frozen;
 	xml_provenance_clear(&mark);
-	if (frozen)
+	if (f->frozen && f->options->once)
+		return 0;
+	if (f->frozen)
 		return err_set(err, -EEXIST, "domain %s is frozen already", domain->name);
 	err_set(err, -EEXIST, "domain %s is a clone: it has a delta of its own already",
 		domain->name);
@@ -55,7 +57,7 @@ static int check_domain(struct freezing *f, const char *name, struct err *err)
 
 	if (rc < 0)
 		return rc;
-	rc = check_not_ours(&domain, err);
+	rc = check_not_ours(f, &domain, err);
 	if (rc == 0 && !store_name_valid(domain.name))
 		rc = err_set(err, -EINVAL, "domain %s: its name cannot be one in a store",
 			domain.name);
@@ -70,10 +72,6 @@ static int find_origin(struct freezing *f, const char *name, struct err *err)
 	int rc = allowed_parse(options->backings, options->n_backings, options->data_files,
 		options->n_data_files, &f->allowed, err);
 
-	if (rc == 0)
-		rc = session_need_virt(f->session, &f->virt, err);
-	if (rc == 0)
-		rc = check_domain(f, name, err);
 	if (rc == 0)
 		rc = origin_of_domain(f->session, f->virt, name, &use, &f->origin, err);
 	return rc < 0 ? rc : allowed_check_used(&f->allowed, err);
@@ -195,9 +193,13 @@ int freeze_domain(struct session *session, const char *domain,
 	const struct freeze_options *options, json_t **ret_result, struct err *err)
 {
 	struct freezing f = {.session = session, .options = options};
-	int rc;
+	int rc = session_need_virt(session, &f.virt, err);
 
 	*ret_result = NULL;
+	if (rc == 0)
+		rc = check_domain(&f, domain, err);
+	if (rc < 0 || f.frozen)
+		return rc;
 	interrupt_catch();
 	rc = prepare(&f, domain, err);
 	if (rc == 0)

@@ -36,12 +36,13 @@ struct freeze_options {
 	/* Files that the domain's images may use (allowed.h). */
 	uint32_t n_backings, n_data_files;
 	const char *const *backings, *const *data_files;
+	bool once; /* frozen already: nothing to do; else -EEXIST */
 };
 
 /* Refused as a source of a clone is (origin.h), and: -EEXIST a clone, a frozen
  * original, or one whose name an entry of the store has.
  *
- * *ret_result: {"name", "uuid", "disks": [{"target", "path", "base"}]} */
+ * *ret_result (NULL: it was frozen already): {"name", "uuid", "disks": [{"target", "path", "base"}]} */
 int freeze_domain(struct session *session, const char *domain,
 	const struct freeze_options *options, json_t **ret_result, struct err *err);
 

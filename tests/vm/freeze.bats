@@ -127,6 +127,24 @@ rest_of() {
 	says running
 }
 
+@test "clone --base freeze: the original can be started beside its clones" {
+	local one=$VM_PREFIX-one two=$VM_PREFIX-two
+	run --separate-stderr lazyclone clone --base freeze --dry-run "$web" "$one"
+	is_untouched
+	expect 2 lazyclone clone --base freeze --disk-only "$image" "$one"
+	expect 0 lazyclone clone --base freeze "$web" "$one"
+	[[ $stderr == *"$web is frozen"* ]]
+	is_frozen
+	tiny_start "$web"
+	virsh destroy "$web"
+	write_disk
+	expect 0 lazyclone clone --base freeze "$web" "$two"
+	[[ $stderr != *"is frozen"* ]]
+	cmp "$image" "$VM_MOUNT/$one/vda.raw"
+	cmp "$VM_DIR/expected" "$VM_MOUNT/$two/vda.raw"
+	is_frozen
+}
+
 @test "thaw: full images, and the old ones gone" {
 	lazyclone base freeze "$web"
 	write_disk
