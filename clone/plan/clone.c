@@ -501,14 +501,19 @@ static int sum_up(const struct run *run, uint32_t failed, uint32_t unstarted, st
 	return 0;
 }
 
+static bool some_stay(const struct run *run, uint32_t failed)
+{
+	return failed < (run->options->all_or_none ? 1 : run->options->count);
+}
+
 /* Once, when it begins: later QEMU itself says no, in words of locks. On a
  * device it does not (device.h), so people have to. */
 static void notice_held(const struct run *run, uint32_t failed)
 {
-	bool some_stay = failed < (run->options->all_or_none ? 1 : run->options->count);
 	const char *name = run->origin->domain.name;
 
-	if (!run->virt || !run->origin->newly_held || !some_stay || makes_nothing(run->options))
+	if (!run->virt || !run->origin->newly_held || !some_stay(run, failed) ||
+		makes_nothing(run->options))
 		return;
 	if (run->origin->on_device)
 		session_notice(run->session, "do not start %s as long as its clones need its block "
@@ -521,7 +526,7 @@ static void notice_held(const struct run *run, uint32_t failed)
 /* After the manifests, which need them: base-notes.c. */
 static void note_bases(const struct run *run, uint32_t failed)
 {
-	if (failed == run->options->count || makes_nothing(run->options))
+	if (!some_stay(run, failed) || makes_nothing(run->options))
 		return;
 	for (uint32_t i = 0; i < run->origin->n_disks; i++)
 		base_notes_take(run->session, run->origin->disks[i].path,
