@@ -12,7 +12,9 @@
 #include "clone/plan/interrupt.h"
 #include "clone/plan/making.h"
 #include "clone/plan/origin.h"
+#include "clone/plan/protect.h"
 #include "clone/plan/undo.h"
+#include "clone/state/modes.h"
 #include "clone/state/stores.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/io.h"
@@ -26,6 +28,7 @@ struct freezing {
 	struct allowed allowed;
 	struct origin *origin;
 	struct journal *journal;
+	int modes_fd; /* on the lock that keeps the images' modes as they are; -1 */
 	bool frozen; /* already */
 };
 
@@ -111,11 +114,27 @@ static int prepare(struct freezing *f, const char *name, struct err *err)
 
 /* ---- the steps ---- */
 
+/* Also while no daemon runs, and after a daemon that was killed, nobody writes them. */
+static int protect_bases(struct freezing *f, struct err *err)
+{
+	int rc;
+
+	f->modes_fd = modes_keep(store_dirfd(f->store));
+	if (f->modes_fd < 0)
+		return err_sys(err, f->modes_fd, "the lock of the store's modes");
+	rc = journal_add(f->journal, JOURNAL_MODES, NULL, NULL, 0, 0, err);
+	for (uint32_t i = 0; rc == 0 && i < f->origin->n_disks; i++)
+		rc = protect_take(f->store, f->origin->disks[i].path,
+			f->origin->disks[i].identity, err);
+	return rc;
+}
+
 /* What cannot be undone now is the next command's. */
 static int undo(struct freezing *f, struct err *err)
 {
 	struct err undo_err = {0};
 
+	close_fd(&f->modes_fd); /* our own keeping would keep them from being given back */
 	if (undo_run(f->session, f->journal, 0, &undo_err) == 0)
 		return journal_end(steal_ptr(&f->journal), NULL);
 	err_hint(err, "not all could be undone (%s); the next lazyclone command tries again",
@@ -125,8 +144,10 @@ static int undo(struct freezing *f, struct err *err)
 
 static int make(struct freezing *f, struct making *making, struct err *err)
 {
-	int rc = making_run(making, err);
+	int rc = protect_bases(f, err);
 
+	if (rc == 0)
+		rc = making_run(making, err);
 	if (rc == 0)
 		rc = journal_add(f->journal, JOURNAL_DONE, NULL, NULL, 0, 0, err);
 	if (rc == 0)
@@ -185,6 +206,7 @@ static void freezing_clear(struct freezing *f)
 	if (f->journal && journal_count(f->journal) == 0)
 		journal_end(steal_ptr(&f->journal), NULL);
 	journal_close(f->journal);
+	close_fd(&f->modes_fd);
 	origin_free(f->origin);
 	allowed_clear(&f->allowed);
 }
@@ -192,7 +214,7 @@ static void freezing_clear(struct freezing *f)
 int freeze_domain(struct session *session, const char *domain,
 	const struct freeze_options *options, json_t **ret_result, struct err *err)
 {
-	struct freezing f = {.session = session, .options = options};
+	struct freezing f = {.session = session, .options = options, .modes_fd = -1};
 	int rc = session_need_virt(session, &f.virt, err);
 
 	*ret_result = NULL;

@@ -5,14 +5,16 @@
  * the steps of a clone (making.h) and under a journal; but its domain is the
  * original itself: name, UUID, MAC addresses, NVRAM and all else stay, only
  * its disks are those of the mount, and its mark is <lazyclone:frozen>. The
- * images are not written any more, so that any number of clones can be made of
- * them while it runs.
+ * images are not written any more (protect.h), so that any number of clones can
+ * be made of them while it runs.
  *
  *	killed                       what is there             the next command
- *	before the commit            the original              removes the stage
+ *	before the commit            the original, perhaps     removes the stage, gives
+ *	                             without write bits        the bits back
  *	after it, before the define  the original, which       removes the entry; its
  *	                             cannot be started; an     delta is empty, nothing
- *	                             entry nobody uses         could write it
+ *	                             entry nobody uses         could write it; gives
+ *	                                                       the bits back
  *	after the define             the frozen original       finishes it
  *
  * The definition comes last and is one call: libvirt has the old one or the

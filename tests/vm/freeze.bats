@@ -23,6 +23,7 @@ setup() {
 	virsh dumpxml --inactive "$web" >"$VM_DIR/before.xml"
 	cp "$image" "$VM_DIR/expected"
 	sha256sum "$image" >"$VM_DIR/base.sha256"
+	mode=$(stat -c %a "$image")
 	frozen=0
 	untouched=0
 }
@@ -58,17 +59,22 @@ keeps_data() {
 		{ echo "the disk $(domain_disk) is not what was written"; return 1; }
 }
 
+frozen_image() { awk '{ print $2 }' "$VM_DIR/base.sha256"; }
+write_bits() { stat -c %A "$(frozen_image)" | tr -dc w; }
+
 is_untouched() {
 	virsh dumpxml --inactive "$web" | diff "$VM_DIR/before.xml" - || return 1
 	sha256sum --quiet -c "$VM_DIR/base.sha256" || return 1
+	[ "$(stat -c %a "$image")" = "$mode" ] || { stat "$image"; return 1; }
 	[ ! -e "$LAZYCLONE_STORE/clones/$web" ] && [ ! -e "$disk" ] || return 1
 	! find "$LAZYCLONE_STORE"/{journal,staging,trash} -mindepth 1 ! -name '*lock' | grep .
 }
 
 is_frozen() {
 	[ "$(domain_disk)" = "$disk" ] && cmp "$disk" "$VM_DIR/expected" || return 1
+	[ -z "$(write_bits)" ] || return 1
 	sha256sum --quiet -c "$VM_DIR/base.sha256" || return 1
-	grep -q "<source file='$image'" "$LAZYCLONE_STORE/clones/$web/original.xml" || return 1
+	grep -q "<source file='$(frozen_image)'" "$LAZYCLONE_STORE/clones/$web/original.xml" || return 1
 	[ "$(lazyclone info --json "$web" | jq -c '[.state, .frozen]')" = '["shut off",true]' ]
 }
 
