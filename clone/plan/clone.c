@@ -520,7 +520,8 @@ static void notice_held(const struct run *run, uint32_t failed)
 			"device: nothing prevents it, and it would ruin them", name);
 	else
 		session_notice(run->session, "%s cannot be started as long as its clones need its "
-			"images: start a clone instead", name);
+			"images: start a clone instead, or freeze it first (lazyclone base "
+			"freeze %s)", name, name);
 }
 
 /* After the manifests, which need them: base-notes.c. */

@@ -16,8 +16,9 @@ static int refuse(const struct xml_domain *domain, const struct xml_disk *disk,
 
 	err_set(err, -EBUSY, "%s cannot be started: its disk %s, %s, is what clones of it read: %s",
 		domain->name, disk->target, disk->source, users ? users : "?");
-	err_hint(err, "start a clone instead; or make them independent or remove them first: "
-		"lazyclone hydrate, lazyclone rm");
+	err_hint(err, "start a clone instead; or let it move on to a delta of its own: lazyclone "
+		"base freeze %s; or make them independent or remove them first: lazyclone "
+		"hydrate, lazyclone rm", domain->name);
 	return -EBUSY;
 }
 

@@ -131,6 +131,13 @@ rest_of() {
 	cmp "$VM_DIR/expected" "$VM_MOUNT/$two/vda.raw"
 	expect 4 lazyclone base thaw "$web"
 	says running
+	# The clones keep what they share with it.
+	virsh destroy "$web"
+	expect 0 lazyclone base thaw "$web"
+	[[ $output == *"$image: kept: "*"$one"* ]]
+	is_thawed
+	cmp "$VM_DIR/expected" "$VM_MOUNT/$one/vda.raw"
+	cmp "$VM_DIR/expected" "$VM_MOUNT/$two/vda.raw"
 }
 
 @test "clone --base freeze: the original can be started beside its clones" {
