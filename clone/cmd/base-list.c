@@ -149,7 +149,8 @@ static int print_base(const json_t *base)
 	char size[SIZE_TEXT], allocated[SIZE_TEXT];
 	int rc;
 
-	printf("path       %s\n", member_text(base, "path", "?"));
+	printf("path       %s%s\n", member_text(base, "path", "?"),
+		json_is_true(json_object_get(base, "reflinked")) ? " (a reflinked copy)" : "");
 	printf("format     %s\n", member_text(base, "format", "?"));
 	printf("state      %s\n", state_of(base));
 	printf("size       %s\n", size_format(member_number(base, "size_bytes"), size));

@@ -10,6 +10,7 @@
 #include "clone/plan/bases.h"
 #include "clone/state/base-record.h"
 #include "fs/base/fingerprint.h"
+#include "fs/store/copies.h"
 #include "fs/util/cleanup.h"
 
 #define STAT_BLOCK 512
@@ -123,10 +124,13 @@ static json_t *stores_array(const struct bases *bases, const struct bases_entry 
 
 static json_t *entry_object(const struct bases *bases, const struct bases_entry *entry)
 {
-	return json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "path", entry->path,
-		"format", entry->format, "state", bases_state(bases, entry), "size_bytes",
-		(json_int_t)entry->size_bytes, "allocated_bytes", allocated(entry), "stores",
-		stores_array(bases, entry), "clones", clones_array(bases, entry), "files", files_array(bases, entry));
+	struct id copy;
+
+	return json_pack("{s:s, s:b, s:s, s:s, s:I, s:o, s:o, s:o, s:o}", "path", entry->path,
+		"reflinked", store_copy_of(entry->path, &copy), "format", entry->format, "state",
+		bases_state(bases, entry), "size_bytes", (json_int_t)entry->size_bytes,
+		"allocated_bytes", allocated(entry), "stores", stores_array(bases, entry),
+		"clones", clones_array(bases, entry), "files", files_array(bases, entry));
 }
 
 /* path NULL: all of them. */

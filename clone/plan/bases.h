@@ -78,8 +78,8 @@ int bases_file_of(const struct bases_entry *entry, const char *path);
 const char *bases_state(const struct bases *bases, const struct bases_entry *entry);
 
 /* Array, sorted by path:
- *	{"path", "format", "state", "size_bytes", "allocated_bytes": of all files | null,
- *	 "stores": [PATHS],
+ *	{"path", "reflinked": BOOL (a copy of an original, in a store), "format", "state",
+ *	 "size_bytes", "allocated_bytes": of all files | null, "stores": [PATHS],
  *	 "clones": [{"store", "clone", "disks": [TARGETS]}],
  *	 "files": [{"path", "format", "role": "image" | "data", "id", "device": BOOL, "size_bytes",
  *	     "fingerprint": "none" | "sampled" | "full" | "damaged", "root": TEXT | null,

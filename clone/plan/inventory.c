@@ -14,6 +14,7 @@
 #include "clone/plan/view.h"
 #include "clone/state/record.h"
 #include "clone/xml/domain.h"
+#include "fs/store/copies.h"
 #include "fs/util/cleanup.h"
 
 #define HINT_MAX ERR_HINT_MAX
@@ -57,16 +58,19 @@ static json_t *disk_object(const struct view *view, const struct manifest *m,
 	const json_t *served = view_disk(view, m->name, disk->target);
 	AUTO_FREE char *path = NULL;
 	json_int_t delta;
+	struct id copy;
 
 	if (asprintf(&path, "%s/%s/%s" STORE_DISK_SUFFIX, view->mountpoint, m->name,
 		disk->target) < 0)
 		return NULL;
 	delta = served ? json_integer_value(json_object_get(served, "log_bytes"))
 		       : (json_int_t)log_bytes(dirfd, &disk->log);
-	return json_pack("{s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:o}", "target",
+	return json_pack("{s:o, s:o, s:o, s:b, s:o, s:I, s:I, s:i, s:b, s:o}", "target",
 		text_or_null(disk->target), "path", text_or_null(path), "base",
-		text_or_null(disk->base_path), "images",
-		chain_images(disk->base_path, disk->base_identity), "size_bytes", (json_int_t)disk->size_bytes,
+		text_or_null(disk->base_path), "reflinked",
+		disk->base_path && store_copy_of(disk->base_path, &copy), "images",
+		chain_images(disk->base_path, disk->base_identity), "size_bytes",
+		(json_int_t)disk->size_bytes,
 		"delta_bytes", delta, "depth", (int)disk->n_layers, "open",
 		json_integer_value(json_object_get(served, "opens")) > 0, "error",
 		text_or_null(json_string_value(json_object_get(served, "error"))));

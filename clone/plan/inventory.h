@@ -34,8 +34,8 @@
  *	 "depth": layers that reads go through, of its deepest disk,
  *	 "snapshots": [{"name", "created": SEC}], oldest first,
  *	 "error": TEXT | null, "hint": the way out | null,
- *	 "disks": [{"target", "path", "base", "images" (chain_images()), "size_bytes",
- *	     "delta_bytes", "depth", "open": BOOL, "error": TEXT | null}]} */
+ *	 "disks": [{"target", "path", "base", "reflinked": BOOL (base is a copy in the
+ *	     store), "images" (chain_images()), "size_bytes", "delta_bytes", "depth", "open": BOOL, "error": TEXT | null}]} */
 int inventory_list(struct session *session, json_t **ret_clones, struct err *err);
 
 /* One element of it, by the clone's name, or its domain's name or UUID. -ENOENT.

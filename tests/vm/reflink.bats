@@ -65,6 +65,8 @@ original_goes_on() {
 	[[ $stderr != *"cannot be started"* ]]
 	[[ $output == *"of $image, reflinked"* ]]
 	shows "$one" "$sum"
+	[ "$(lazyclone info --json "$one" | jq '.disks[0].reflinked')" = true ]
+	[ "$(lazyclone base list --json | jq '.[0].reflinked')" = true ]
 
 	# As it is now it is one copy, whoever asks.
 	lazyclone clone --base reflink -N 3 "$web" "$two" >/dev/null
