@@ -15,7 +15,7 @@ static void test_reads(void **state)
 {
 	struct waiting *w = waiting_of(makedev(8, 1));
 
-	for (int i = 0; i < WAITING_READS; i++) {
+	for (uint32_t i = 0; i < w->reads_max; i++) {
 		assert_true(waiting_may_try(w));
 		waiting_begin(w);
 	}
@@ -23,7 +23,7 @@ static void test_reads(void **state)
 	assert_true(waiting_may_try(waiting_of(makedev(8, 2))));
 	waiting_end(w);
 	assert_true(waiting_may_try(w));
-	for (int i = 1; i < WAITING_READS; i++)
+	for (uint32_t i = 1; i < w->reads_max; i++)
 		waiting_end(w);
 }
 
@@ -42,7 +42,7 @@ static void test_missed(void **state)
 		if (request >= 50)
 			waiting_begin(w);
 	}
-	assert_in_range(tries, WAITING_MISSED, WAITING_READS + WAITING_MISSED);
+	assert_in_range(tries, w->missed_max, w->reads_max + w->missed_max);
 	for (int request = 50; request < 400; request++)
 		waiting_end(w);
 	assert_true(waiting_may_try(w));
@@ -53,20 +53,31 @@ static void test_heals(void **state)
 {
 	struct waiting *w = waiting_of(makedev(8, 1));
 
-	for (int i = 0; i < WAITING_MISSED; i++)
+	for (uint32_t i = 0; i < w->missed_max; i++)
 		waiting_miss(w);
 	assert_false(waiting_may_try(w));
 	waiting_begin(w);
 	waiting_end(w);
 	assert_true(waiting_may_try(w));
-	for (int i = 0; i < 2 * WAITING_MISSED; i++) {
+	for (uint32_t i = 0; i < 2 * w->missed_max; i++) {
 		waiting_begin(w);
 		waiting_end(w);
 	}
-	for (int i = 0; i < WAITING_MISSED; i++) {
+	for (uint32_t i = 0; i < w->missed_max; i++) {
 		assert_true(waiting_may_try(w));
 		waiting_miss(w);
 	}
+}
+
+/* One device that hangs is not another's matter, whatever their numbers are. */
+static void test_apart(void **state)
+{
+	struct waiting *disk = waiting_of(makedev(254, 0));
+
+	for (unsigned int minor = 0; minor < 8; minor++)
+		assert_ptr_not_equal(disk, waiting_of(makedev(7, minor)));
+	assert_ptr_equal(disk, waiting_of(makedev(254, 0)));
+	assert_in_range(disk->reads_max, WAITING_READS_MIN, 1u << 16);
 }
 
 int main(void)
@@ -75,6 +86,7 @@ int main(void)
 		cmocka_unit_test(test_reads),
 		cmocka_unit_test(test_missed),
 		cmocka_unit_test(test_heals),
+		cmocka_unit_test(test_apart),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
