@@ -2,14 +2,14 @@
 # Full file systems, quotas and sizes: no space is told in time, and nothing that was acknowledged is lost.
 
 load helper
+load ../lib/fs
 
 # A file system of its own for the store, so large and of that type.
 small_fs() { # TYPE SIZE
 	truncate -s "$2" "$DIR/small.img"
-	case $1 in
-	ext4) mkfs.ext4 -q -m 0 "$DIR/small.img" ;;
-	*) "mkfs.$1" -q "$DIR/small.img" ;;
-	esac
+	local options=()
+	[ "$1" != ext4 ] || options=(-m 0)
+	make_fs "$1" "$DIR/small.img" "${options[@]}"
 	mkdir "$DIR/small"
 	mount -o loop "$DIR/small.img" "$DIR/small"
 	STORE=$DIR/small/store

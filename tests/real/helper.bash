@@ -8,7 +8,6 @@
 #	failing_device SIZE           $DEVICE; device_breaks: every write to it fails from now
 #	                              on; device_works again
 #	end_device                    takes it off again; $BLOCKLOG stays
-#	make_fs TYPE DEVICE
 #	mount_on DEVICE DIR [OPTIONS]
 
 REAL_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -19,6 +18,8 @@ TINY=$BUILD_BIN/tiny/tests/real/tiny-device
 REPLAY=$BUILD_BIN/tests/real/blocklog
 # shellcheck source=tests/lib/wait.bash
 . "$REAL_ROOT/tests/lib/wait.bash"
+# shellcheck source=tests/lib/fs.bash
+. "$REAL_ROOT/tests/lib/fs.bash"
 
 real_setup() {
 	DIR=$(mktemp -d /var/tmp/lazyclone-real-XXXXXX)
@@ -113,15 +114,6 @@ set_file() {
 end_device() {
 	detach
 	end_process
-}
-
-make_fs() {
-	case $1 in
-	ext4) mkfs.ext4 -q "${@:3}" "$2" ;;
-	xfs) mkfs.xfs -q "$2" ;;
-	# It looks at all mounted loops, also at one that another test is just taking away.
-	btrfs) wait_for mkfs.btrfs -q "$2" >/dev/null ;;
-	esac
 }
 
 mount_on() {

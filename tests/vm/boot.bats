@@ -59,7 +59,8 @@ written() { vm_log "$1" | sed -n 's/.* wrote .*sha256=//p'; }
 @test "the original cannot be started while clones need it" {
 	run virsh start "$web"
 	[ "$status" -ne 0 ]
-	[[ "$output" == *lock* ]]
+	# Its write bits are taken away; what keeps even root out are QEMU's locks.
+	[[ "$output" == *"Permission denied"* || "$output" == *lock* ]]
 	[ "$(virsh domstate "$web")" = "shut off" ]
 	# libvirt changed the image's owner and back: not a change of the base.
 	vm_boot "$one"

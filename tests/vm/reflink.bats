@@ -6,6 +6,8 @@ bats_require_minimum_version 1.5.0
 load helper
 load tiny
 load steps
+load ../lib/wait
+load ../lib/fs
 
 setup_file() {
 	vm_setup_file
@@ -36,7 +38,7 @@ use_fs() {
 	export LAZYCLONE_STORE=$fs/store
 	if [ ! -e "$VM_DIR/$1.img" ]; then
 		truncate -s 600M "$VM_DIR/$1.img"
-		"mkfs.$1" -q "$VM_DIR/$1.img" >/dev/null
+		make_fs "$1" "$VM_DIR/$1.img"
 		loop=$(losetup --find --show "$VM_DIR/$1.img")
 		echo "$loop" >>"$VM_DIR/loops"
 		mkdir "$fs"
