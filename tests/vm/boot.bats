@@ -48,10 +48,11 @@ written() { vm_log "$1" | sed -n 's/.* wrote .*sha256=//p'; }
 }
 
 @test "two clones run at the same time" {
+	rm -f "$VM_DIR/$one.console" "$VM_DIR/$two.console"
 	vm_start "$one"
 	vm_start "$two"
-	vm_wait_off "$one"
-	vm_wait_off "$two"
+	vm_ends_well "$one"
+	vm_ends_well "$two"
 	vm_log "$(disk "$one")" | grep 'boot 3: done'
 	vm_log "$(disk "$two")" | grep 'boot 2: done'
 }
