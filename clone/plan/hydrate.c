@@ -242,7 +242,8 @@ static int publish_images(struct hydrating *h, struct err *err)
 	for (uint32_t i = 0; rc == 0 && i < h->n_disks; i++) {
 		rc = interrupt_check(err);
 		if (rc == 0)
-			rc = image_publish(&h->ours.record->disks[i], h->copies[i].to_fd, err);
+			rc = image_publish(&h->ours.record->disks[i], h->ours.store,
+				h->copies[i].to_fd, err);
 	}
 	return rc == 0 ? set_phase(h, RECORD_COPIED, err) : rc;
 }

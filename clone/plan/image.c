@@ -13,6 +13,7 @@
 
 #include "clone/plan/imagelock.h"
 #include "clone/plan/place.h"
+#include "clone/plan/protect.h"
 #include "fs/util/cleanup.h"
 #include "fs/util/id.h"
 #include "fs/util/io.h"
@@ -249,22 +250,24 @@ int image_create(struct record_disk *disk, uint64_t size_bytes, int *ret_fd, str
 }
 
 /* A user may not give files away: then it stays his, as he made it. */
-static int like_original(int fd, const char *original)
+static int like_original(int fd, const char *original, struct store *store)
 {
 	struct stat st;
+	mode_t mode;
 
-	if (stat(original, &st) < 0 || !S_ISREG(st.st_mode))
+	if (stat(original, &st) < 0 || !S_ISREG(st.st_mode) ||
+		protect_mode(store, original, &mode) < 0)
 		return 0; /* moved away: 0600 of ours, and libvirt labels it at start */
 	if (fchown(fd, st.st_uid, st.st_gid) < 0 && errno != EPERM)
 		return -errno;
-	/* Writable by its owner, even where the original was protected since. */
-	return fchmod(fd, (st.st_mode & 0777) | S_IRUSR | S_IWUSR) < 0 ? -errno : 0;
+	/* Writable by its owner, even where the original never was. */
+	return fchmod(fd, mode | S_IRUSR | S_IWUSR) < 0 ? -errno : 0;
 }
 
-int image_publish(const struct record_disk *disk, int fd, struct err *err)
+int image_publish(const struct record_disk *disk, struct store *store, int fd, struct err *err)
 {
 	AUTO_FREE char *dir = NULL;
-	int rc = like_original(fd, disk->source);
+	int rc = like_original(fd, disk->source, store);
 
 	if (rc == 0)
 		rc = fsync(fd) < 0 ? -errno : 0;

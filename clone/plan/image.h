@@ -28,8 +28,9 @@ int image_check_space(const struct record *record, const uint64_t *data_bytes, s
 /* Make the temporary file, one hole of size_bytes; *ret_fd is the caller's. */
 int image_create(struct record_disk *disk, uint64_t size_bytes, int *ret_fd, struct err *err);
 
-/* Owner and mode as the original's, durable, at its final name. */
-int image_publish(const struct record_disk *disk, int fd, struct err *err);
+/* Owner and mode as the original's (with the write bits that clones took of it:
+ * protect_mode()), durable, at its final name. */
+int image_publish(const struct record_disk *disk, struct store *store, int fd, struct err *err);
 
 /* Is its image at the final name, the very file that was made? */
 bool image_there(const struct record_disk *disk);

@@ -83,6 +83,22 @@ static int give_back(const struct modes_entry *entry)
 	return rc;
 }
 
+/* Of this very file alone, whatever is in it. */
+static int file_of(const char *path, struct base_file **ret_file, uint32_t *ret_count,
+	struct err *err)
+{
+	AUTO_FREE char *identity = NULL;
+	struct base_source *source;
+	uint64_t size_bytes;
+	int rc = base_source_raw(path, &source);
+
+	if (rc < 0)
+		return err_sys(err, rc, "%s", path);
+	rc = base_identify(source, &identity, &size_bytes, err);
+	base_source_free(source);
+	return rc < 0 ? rc : base_files(path, identity, ret_file, ret_count, err);
+}
+
 /* ---- other stores ---- */
 
 /* The note of another store on the file; path left out. A store of another user is none. */
@@ -200,6 +216,53 @@ int protect_take(struct store *store, const char *path, const char *identity, st
 	rc = take_files(store, files, count, err);
 	base_files_free(files, count);
 	return rc;
+}
+
+/* ---- asking ---- */
+
+static mode_t noted_mode(struct store *store, const char *id)
+{
+	struct modes_entry elsewhere = {.mode = 0};
+	const struct modes_entry *entry;
+	struct modes modes;
+	mode_t mode = 0;
+
+	if (modes_read(store_dirfd(store), &modes, NULL) == 0) {
+		entry = modes_find(&modes, id);
+		mode = entry ? entry->mode : 0;
+		modes_clear(&modes);
+	}
+	return noted_elsewhere(store, id, &elsewhere) ? mode | elsewhere.mode : mode;
+}
+
+/* Of a file that cannot be identified, which a running machine may write, none are taken. */
+static mode_t taken_mode(struct store *store, const char *path)
+{
+	struct base_file *file;
+	uint32_t count;
+	mode_t mode;
+
+	if (file_of(path, &file, &count, NULL) < 0)
+		return 0;
+	mode = noted_mode(store, file[0].id);
+	base_files_free(file, count);
+	return mode;
+}
+
+/* Bits may go or come back meanwhile: they are noted before they go until after they
+ * are back, so they are seen before the notes, in them, or after them. */
+int protect_mode(struct store *store, const char *path, mode_t *ret_mode)
+{
+	struct stat before, after;
+	mode_t taken;
+
+	if (stat(path, &before) < 0)
+		return -errno;
+	taken = taken_mode(store, path);
+	if (stat(path, &after) < 0)
+		return -errno;
+	*ret_mode = (before.st_mode | taken | after.st_mode) & 0777;
+	return 0;
 }
 
 /* ---- giving back ---- */
@@ -354,22 +417,6 @@ int protect_remove(struct session *session, struct store *store, const struct ma
 }
 
 /* ---- by hand ---- */
-
-/* Of this very file alone, whatever is in it. */
-static int file_of(const char *path, struct base_file **ret_file, uint32_t *ret_count,
-	struct err *err)
-{
-	AUTO_FREE char *identity = NULL;
-	struct base_source *source;
-	uint64_t size_bytes;
-	int rc = base_source_raw(path, &source);
-
-	if (rc < 0)
-		return err_sys(err, rc, "%s", path);
-	rc = base_identify(source, &identity, &size_bytes, err);
-	base_source_free(source);
-	return rc < 0 ? rc : base_files(path, identity, ret_file, ret_count, err);
-}
 
 static int take_by_hand(struct store *store, const struct base_file *file, bool immutable,
 	struct err *err)

@@ -19,6 +19,7 @@
 #define CLONE_PLAN_PROTECT_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "clone/plan/session.h"
 #include "clone/state/journal.h"
@@ -28,6 +29,11 @@
 /* Take the write bits of all files of the base; devices have none to take. The
  * caller keeps them (modes_keep()) until a manifest needs them. */
 int protect_take(struct store *store, const char *path, const char *identity, struct err *err);
+
+/* The permission bits of the file as its owner wants them: those that it has, and
+ * the write bits that this store or another one has taken. -errno: it is not there.
+ * Where a store's notes cannot be read, its bits are missing. */
+int protect_mode(struct store *store, const char *path, mode_t *ret_mode);
 
 /* Remove the clone m from the store, and give back what only it needed. */
 int protect_remove(struct session *session, struct store *store, const struct manifest *m,

@@ -41,14 +41,15 @@ unfinished() { find "$VM_DIR" -name '.*lazyclone-*'; }
 
 @test "the image: the clone's bytes, sparse, owner and mode as the original's" {
 	chown 1234:2345 "$VM_DIR/$web.raw"
-	chmod 0604 "$VM_DIR/$web.raw"
-	lazyclone clone "$web" "$one"
+	chmod 0662 "$VM_DIR/$web.raw"
+	lazyclone clone --base protect "$web" "$one"
+	[ "$(stat -c %a "$VM_DIR/$web.raw")" = 440 ]
 	head -c 70000 /dev/urandom | dd of="$disk" bs=4096 seek=600 conv=notrunc status=none
 	cp "$disk" "$VM_DIR/expected"
 	expect 0 lazyclone hydrate --json "$one"
 	[ "$(domain_disk "$one" vda)" = "$VM_DIR/$one.raw" ]
 	cmp "$VM_DIR/expected" "$VM_DIR/$one.raw"
-	[ "$(stat -c '%u:%g %a' "$VM_DIR/$one.raw")" = "1234:2345 604" ]
+	[ "$(stat -c '%u:%g %a' "$VM_DIR/$one.raw")" = "1234:2345 662" ]
 	[ "$(($(stat -c %b "$VM_DIR/$one.raw") * 512))" -lt $((4 * 1024 * 1024)) ]
 	[ ! -e "$VM_MOUNT/$one" ]
 	expect 3 lazyclone info "$one"

@@ -22,6 +22,7 @@
 static char dir[TEMP_PATH_MAX];
 static struct record *record;
 static struct manifest *manifest;
+static struct store *store;
 
 static void path_of(const char *name, char path[static PATH_MAX])
 {
@@ -43,9 +44,21 @@ static void make_original(uint32_t i, const char *target)
 	record->disks[i].source = strdup(path);
 }
 
+static void make_store(void)
+{
+	char path[PATH_MAX];
+
+	path_of("stores", path);
+	assert_int_equal(setenv("LAZYCLONE_STORES", path, 1), 0);
+	path_of("store", path);
+	assert_int_equal(store_create(&io_kernel, path, NULL), 0);
+	assert_int_equal(store_open(&io_kernel, path, &store, NULL), 0);
+}
+
 static int setup_disks(uint32_t n_disks)
 {
 	temp_dir("image", dir);
+	make_store();
 	record = record_new(n_disks);
 	assert_int_equal(manifest_new("web-clone1", &manifest), 0);
 	make_original(0, "vda");
@@ -68,6 +81,7 @@ static int teardown(void **state)
 {
 	record_free(record);
 	manifest_free(manifest);
+	store_close(store);
 	temp_dir_remove(dir);
 	return 0;
 }
@@ -120,7 +134,7 @@ static void test_no_file_is_replaced(void **state)
 	assert_int_equal(image_plan(record, 0, manifest, NULL, NULL), 0);
 	assert_int_equal(image_create(&record->disks[0], 4096, &fd, NULL), 0);
 	assert_int_equal(symlink("/nowhere", taken), 0);
-	assert_int_equal(image_publish(&record->disks[0], fd, &err), -EEXIST);
+	assert_int_equal(image_publish(&record->disks[0], store, fd, &err), -EEXIST);
 	close(fd);
 	assert_int_equal(image_drop(&record->disks[0], NULL), 0);
 	assert_int_equal(unlink(taken), 0);
@@ -177,8 +191,8 @@ static void test_published_as_the_original_is(void **state)
 	assert_int_equal(stat(disk->temp, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	assert_true(st.st_ino == disk->temp_ino);
-	assert_int_equal(chmod(disk->source, 0444), 0); /* protected since */
-	assert_int_equal(image_publish(disk, fd, NULL), 0);
+	assert_int_equal(chmod(disk->source, 0444), 0); /* nobody's to write */
+	assert_int_equal(image_publish(disk, store, fd, NULL), 0);
 	close(fd);
 	assert_false(exists(disk->temp));
 	assert_int_equal(stat(disk->image, &st), 0);
@@ -199,7 +213,7 @@ static void test_drop_at_every_point(void **state)
 		if (point > 0) {
 			assert_int_equal(image_create(disk, 4096, &fd, NULL), 0);
 			if (point == 3)
-				assert_int_equal(image_publish(disk, fd, NULL), 0);
+				assert_int_equal(image_publish(disk, store, fd, NULL), 0);
 			close(fd);
 		}
 		if (point == 1)
@@ -237,7 +251,7 @@ static void test_what_a_machine_uses_stays(void **state)
 	path_of("web-clone1.raw", image);
 	assert_int_equal(image_plan(record, 0, manifest, NULL, NULL), 0);
 	assert_int_equal(image_create(disk, 4096, &fd, NULL), 0);
-	assert_int_equal(image_publish(disk, fd, NULL), 0);
+	assert_int_equal(image_publish(disk, store, fd, NULL), 0);
 	close(fd);
 	machine = open(image, O_RDWR | O_CLOEXEC);
 	assert_int_equal(io_lock(machine, false, 101, 1), 0); /* as QEMU says: it writes */
