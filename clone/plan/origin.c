@@ -408,7 +408,7 @@ static int hold_disk(struct origin *origin, struct origin_disk *disk, struct ctl
 		? ctl_hold_known(ctl, disk->path, disk->identity, &first, err)
 		: hold_new(disk, ctl, &first, err);
 
-	origin->newly_held |= first && !disk->copied;
+	origin->newly_held |= first && !disk->copied && !disk->stacked;
 	return rc;
 }
 

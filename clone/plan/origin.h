@@ -49,7 +49,7 @@ struct origin {
 	uid_t uid;
 	gid_t gid;
 	bool dac_label; /* libvirt labels disks, and must be told not to */
-	bool newly_held; /* an image that could be written until now */
+	bool newly_held; /* an image that the source could write until now */
 	bool on_device;  /* one of them is a block device */
 	struct stacked *stacked; /* the source is a clone; NULL: it is not */
 	struct reflink *reflink; /* holds the copies until manifests name them; or NULL */

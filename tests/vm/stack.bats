@@ -82,6 +82,26 @@ write() {
 	rm "$VM_DIR"/*.expected "$VM_DIR/one"
 }
 
+# The daemon, mounted anew, begins to hold the base: what is kept from starting is not the clone.
+@test "a clone that is cloned is not said to be kept from starting, but for a disk of its own" {
+	lazyclone -q clone "$web" "$one"
+	lazyclone umount
+	lazyclone mount >/dev/null
+	expect 0 lazyclone clone "$one" "$two"
+	[ -z "$stderr" ]
+	virsh start "$one"
+	virsh destroy "$one"
+
+	head -c 1M /dev/urandom >"$VM_DIR/added.raw"
+	virsh attach-disk "$one" "$VM_DIR/added.raw" vdb --config --subdriver raw
+	expect 0 lazyclone clone --base protect "$one" "$three"
+	[[ $stderr == "lazyclone: $one cannot be started as long as its clones need its images: start a clone instead" ]]
+	run virsh start "$one"
+	[ "$status" -ne 0 ]
+	expect 0 lazyclone rm "$three" "$two" "$one"
+	rm "$VM_DIR/added.raw"
+}
+
 @test "info and list say how deep, and who else needs a layer" {
 	lazyclone -q clone "$web" "$one"
 	write "$one" "of one"
