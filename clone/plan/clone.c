@@ -507,7 +507,7 @@ static bool some_stay(const struct run *run, uint32_t failed)
 }
 
 /* Once, when it begins: later QEMU itself says no, in words of locks. On a
- * device it does not (device.h), so people have to. A clone is
+ * device it does not (device.h), so the hook has to, or people. A clone is
  * kept only by images that were added to it, and cannot be frozen. */
 static void notice_held(const struct run *run, uint32_t failed)
 {
@@ -518,7 +518,8 @@ static void notice_held(const struct run *run, uint32_t failed)
 		return;
 	if (run->origin->on_device)
 		session_notice(run->session, "do not start %s as long as its clones need its block "
-			"device: nothing prevents it, and it would ruin them", name);
+			"device: nothing but libvirt's hook prevents it, and it would ruin them",
+			name);
 	else if (run->origin->stacked)
 		session_notice(run->session, "%s cannot be started as long as its clones need its "
 			"images: start a clone instead", name);

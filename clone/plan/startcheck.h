@@ -2,7 +2,8 @@
 /* May this domain start? Asked by libvirt's hook, with the definition that is about to run.
  *
  * QEMU's locks refuse it anyway as long as the daemon runs, in words of locks.
- * Here it is refused in words of clones, and without a daemon as well.
+ * Here it is refused in words of clones, and without a daemon as well. On a
+ * block device no lock refuses it (device.h): there this is all that does.
  *
  * libvirt waits for the answer: no libvirt, no daemon and no mount is asked.
  */

@@ -15,7 +15,10 @@ setup_file() {
 	lazyclone clone --base protect "$VM_PREFIX-web" "$VM_PREFIX-one" >/dev/null
 }
 
-teardown_file() { vm_teardown_file; }
+teardown_file() {
+	[ ! -f "$VM_DIR/loop" ] || losetup -d "$(cat "$VM_DIR/loop")"
+	vm_teardown_file
+}
 
 setup() {
 	web=$VM_PREFIX-web
@@ -27,6 +30,12 @@ hook() {
 	virsh dumpxml "$1" >"$VM_DIR/definition"
 	run --separate-stderr "$VM_DIR/hook" "$1" "$2" "${3:-begin}" - <"$VM_DIR/definition"
 	[ -z "$output" ]
+}
+
+device_define() {
+	tiny_xml "$1" "" | sed "s|<disk type='file'|<disk type='block'|;
+		s|<source file=''/>|<source dev='$2'/>|" >"$VM_DIR/$1.xml"
+	virsh define "$VM_DIR/$1.xml" >/dev/null
 }
 
 refuses() { hook "$@" && [ "$status" -eq 1 ]; }
@@ -60,6 +69,25 @@ allows() { hook "$@" && [ "$status" -eq 0 ] && [ -z "$stderr" ]; }
 	tiny_define "$VM_PREFIX-third" "$VM_DIR/link.raw"
 	refuses "$VM_PREFIX-third" prepare
 	virsh undefine "$VM_PREFIX-third"
+}
+
+# QEMU's locks do not keep a device: without the hook it would start.
+@test "a block device, by whatever node" {
+	local device on=$VM_PREFIX-device
+	head -c 8M /dev/urandom >"$VM_DIR/device.img"
+	losetup --find --show "$VM_DIR/device.img" >"$VM_DIR/loop"
+	device=$(cat "$VM_DIR/loop")
+	device_define "$on" "$device"
+	allows "$on" prepare
+	expect 0 lazyclone clone "$on" "$VM_PREFIX-two"
+	[[ $stderr == *"do not start $on"*"hook"* ]]
+	refuses "$on" prepare
+	[[ $stderr == *"$on cannot be started: its disk vda, $device,"*"$VM_PREFIX-two"* ]]
+	mknod "$VM_DIR/node" b "$(stat -c 0x%t "$device")" "$(stat -c 0x%T "$device")"
+	device_define "$on-node" "$VM_DIR/node"
+	refuses "$on-node" prepare
+	lazyclone rm "$VM_PREFIX-two"
+	allows "$on-node" prepare
 }
 
 @test "one that only reads it passes" {

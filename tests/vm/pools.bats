@@ -110,7 +110,7 @@ overwrite() { dd if=/dev/urandom of="$1" bs=64k count=4 seek=3 conv=notrunc,fsyn
 	cmp "$device" "$VM_DIR/device.img"
 	run ! cmp -s "$device" "$VM_MOUNT/$one/vda.raw"
 	# Nobody writes to this node through QEMU meanwhile; libvirt's machines have nodes of
-	# their own, which is why the notice speaks otherwise of devices.
+	# their own, which is why only the hook keeps one from starting.
 	run qemu-io -f raw -c 'write 0 512' "$device"
 	[ "$status" -ne 0 ]
 	expect 2 lazyclone hydrate "$one"
