@@ -39,7 +39,7 @@
  * differs); -EBUSY open for writing by somebody (a running machine);
  * -EACCES; -EOPNOTSUPP what cannot be a base (a feature of the image, named);
  * -EPERM the image names a file that the caller did not; -ENOENT where no
- * identity was asked for; -EUCLEAN the identity is not one, or the image is damaged.
+ * identity was asked for; -EUCLEAN the identity is not one. A damaged image is -EOPNOTSUPP.
  */
 #ifndef FS_BASE_BASE_H
 #define FS_BASE_BASE_H

@@ -53,9 +53,23 @@ static struct image *new_image(const char *snapshot)
 	return image;
 }
 
+int image_open_qcow2(const struct bytes *file, const char *path, const char *snapshot,
+	struct qcow2 **ret_qcow2, struct err *err)
+{
+	int rc = qcow2_open(file, path, snapshot, ret_qcow2, err);
+
+	if (rc != -EUCLEAN)
+		return rc;
+	if (err)
+		err->code = -EOPNOTSUPP;
+	err_hint(err, "qemu-img check %s says more; qemu-img convert may save what is whole", path);
+	return -EOPNOTSUPP;
+}
+
 static int open_qcow2(struct image *image, const char *path, struct err *err)
 {
-	int rc = qcow2_open(&image->file_bytes, path, image->snapshot, &image->qcow2, err);
+	int rc = image_open_qcow2(
+		&image->file_bytes, path, image->snapshot, &image->qcow2, err);
 
 	if (rc < 0)
 		return rc;

@@ -44,6 +44,11 @@ struct image_wanted {
 int image_hold(const struct image_wanted *wanted, struct image **ret_image, struct err *err);
 void image_release(struct image *image); /* NULL allowed */
 
+/* qcow2_open() for what may become a base: a damaged image is a source that
+ * cannot be one (-EOPNOTSUPP); -EUCLEAN is left for what is ours. */
+int image_open_qcow2(const struct bytes *file, const char *path, const char *snapshot,
+	struct qcow2 **ret_qcow2, struct err *err);
+
 /* Can what a header says be the size of a disk? -EOPNOTSUPP. */
 int image_check_size(const char *path, uint64_t size_bytes, struct err *err);
 

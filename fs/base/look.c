@@ -70,7 +70,8 @@ static int look_inside(const struct base_source *source, uint32_t i, struct raw 
 	*ret_size_bytes = raw->size_bytes;
 	if (strcmp(image->format, "raw") == 0)
 		return 0;
-	rc = qcow2_open(&bytes, image->path, i == 0 ? source->snapshot : NULL, &qcow2, err);
+	rc = image_open_qcow2(
+		&bytes, image->path, i == 0 ? source->snapshot : NULL, &qcow2, err);
 	if (rc < 0)
 		return rc;
 	*ret_size_bytes = qcow2_info(qcow2)->size_bytes;
@@ -164,7 +165,7 @@ static int read_header(const char *path, struct raw *raw, struct base_wants *wan
 {
 	struct bytes bytes = bytes_of(raw);
 	struct qcow2 *qcow2;
-	int rc = qcow2_open(&bytes, path, NULL, &qcow2, err);
+	int rc = image_open_qcow2(&bytes, path, NULL, &qcow2, err);
 
 	if (rc < 0)
 		return rc;

@@ -131,11 +131,11 @@ allows() { hook "$@" && [ "$status" -eq 0 ] && [ -z "$stderr" ]; }
 	cat >"$own/inside" <<-SH
 		mount --bind "$own/run" /run/libvirt && mount --bind "$own/etc" /etc/libvirt &&
 			mount --bind "$own/lib" /var/lib/libvirt || exit 99
+		trap 'kill \$(cat "$own/libvirtd.pid") \$(cat "$own/virtlogd.pid")' EXIT
 		virtlogd -d -p "$own/virtlogd.pid" && libvirtd -d -p "$own/libvirtd.pid" || exit 98
 		virsh -q -c qemu:///system define "$own/web.xml"
 		virsh -q -c qemu:///system start "$web"
 		echo "start: \$?"
-		kill \$(cat "$own/libvirtd.pid" "$own/virtlogd.pid")
 	SH
 	run unshare --mount --propagation slave bash "$own/inside" 3>&-
 	echo "$output"

@@ -182,6 +182,9 @@ chain_xml() {
 	cmp "$path" then.raw
 	expect 3 lazyclone clone --disk-only snap.qcow2 --format qcow2 --image-snapshot never "$VM_PREFIX-no"
 	says never
+	head -c 3000 snap.qcow2 >cut.qcow2
+	expect 10 lazyclone clone --disk-only cut.qcow2 --format qcow2 "$VM_PREFIX-no"
+	says "qemu-img check"
 	create -o data_file=data.raw outside.qcow2 1M
 	write outside.qcow2 5 0 64k
 	qemu-img convert -O raw outside.qcow2 inside.raw

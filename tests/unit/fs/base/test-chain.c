@@ -362,7 +362,9 @@ static void test_wants(void **state)
 	base_wants_clear(&wants);
 	assert_int_equal(base_wants(path, "vmdk", &wants, &err), -EOPNOTSUPP);
 	assert_int_equal(base_wants(scratch_path(path, "bottom.raw"), "qcow2", &wants, &err),
-		-EUCLEAN);
+		-EOPNOTSUPP);
+	assert_int_equal(err.code, -EOPNOTSUPP);
+	assert_non_null(strstr(err.hint, "qemu-img check"));
 }
 
 /* ---- identity, sharing, changes ---- */
