@@ -137,20 +137,22 @@ static bool noted_elsewhere(struct store *store, const char *id, struct modes_en
 /* ---- taking ---- */
 
 /* 1: noted anew, 0: there is nothing to take, or it was noted before. Who looks
- * at the mode after he found no other note sees what it was given back to. */
+ * at the mode after he found no other note sees what it was given back to. The
+ * file itself is noted, not a link to it, which may lead elsewhere tomorrow. */
 static int note_file(struct store *store, struct modes *modes, const struct base_file *file)
 {
 	struct modes_entry elsewhere = {.mode = 0};
 	bool noted = noted_elsewhere(store, file->id, &elsewhere);
+	AUTO_FREE char *real = realpath(file->path, NULL);
 	struct modes_entry *entry;
 	struct stat st;
 
-	if (lstat(file->path, &st) < 0)
+	if (!real || lstat(real, &st) < 0)
 		return -errno;
 	if (modes_find(modes, file->id) || !S_ISREG(st.st_mode) ||
 		(!noted && !(st.st_mode & WRITE_BITS)))
 		return 0;
-	entry = modes_add(modes, file->id, file->path);
+	entry = modes_add(modes, file->id, real);
 	if (!entry)
 		return -ENOMEM;
 	entry->inode = st.st_ino;
@@ -523,14 +525,15 @@ static int undo_in(int store_dirfd, const char *path, const struct stat *st, str
 
 static int undo_everywhere(const struct bases *bases, const char *path, struct err *err)
 {
+	AUTO_FREE char *real = realpath(path, NULL);
 	struct stat st;
 	int found = 0;
 
-	if (lstat(path, &st) < 0)
+	if (!real || lstat(real, &st) < 0)
 		return err_sys(err, -errno, "%s", path);
 	for (uint32_t i = 0; i < bases->n_stores; i++) {
 		struct store *store = bases->stores[i].store;
-		int rc = store ? undo_in(store_dirfd(store), path, &st, err) : 0;
+		int rc = store ? undo_in(store_dirfd(store), real, &st, err) : 0;
 
 		if (rc < 0)
 			return rc;

@@ -57,6 +57,21 @@ next_command() { expect 3 lazyclone rm "$VM_PREFIX-nobody"; }
 	[ "$(mode)" = 664 ]
 }
 
+@test "of an original that is a link the file itself loses them, and has them back" {
+	mv "$image" "$VM_DIR/behind.raw"
+	ln -s behind.raw "$image"
+	mode() { stat -Lc %a "$image"; }
+	clone_it
+	[ "$(mode)" = 444 ]
+	lazyclone rm "$one"
+	[ "$(mode)" = 664 ]
+	lazyclone base protect "$image"
+	[ "$(mode)" = 444 ]
+	lazyclone base unprotect "$image"
+	[ "$(mode)" = 664 ]
+	mv -T "$VM_DIR/behind.raw" "$image"
+}
+
 @test "two stores: the last clone of the last one gives them back" {
 	clone_it
 	LAZYCLONE_STORE=$VM_DIR/other/store lazyclone clone --base protect --disk-only "$image" d >/dev/null
