@@ -24,6 +24,8 @@ static bool confirm(void *ctx, const char *path, const json_t *remaining)
 
 	if (cmd->args.yes)
 		return true;
+	if (!isatty(STDIN_FILENO))
+		return false;
 	fprintf(stderr, "Delete the image %s? [y/N] ", path);
 	fflush(stderr);
 	return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
@@ -47,12 +49,12 @@ static int run_rm(struct cmd *cmd, struct err *err)
 	json_t *result = NULL;
 	int rc = cmd_session(cmd, &session, err);
 
-	if (!rc && !cmd->args.yes && !isatty(STDIN_FILENO)) {
+	if (!rc)
+		rc = discard_base(session, cmd->words[0], &how, &result, err);
+	if (rc == -ECANCELED && !isatty(STDIN_FILENO)) {
 		rc = err_set(err, -EINVAL, "base rm: nobody is there to be asked");
 		err_hint(err, "--yes deletes it without asking");
 	}
-	if (!rc)
-		rc = discard_base(session, cmd->words[0], &how, &result, err);
 	if (result && cmd->args.json)
 		output_json(json_incref(result));
 	else if (result)

@@ -26,10 +26,13 @@ setup() {
 	lazyclone -q clone "$web" "$one"
 	lazyclone -q --store "$OTHER" clone --disk-only "$image" "$two"
 
-	expect 2 lazyclone base rm "$image" </dev/null
-	says "nobody is there to be asked"
-	expect 4 lazyclone base rm --yes "$image"
+	expect 4 lazyclone base rm "$image" </dev/null
 	says "$image is needed by $two ($OTHER), $one ($LAZYCLONE_STORE)"
+	qemu-img create -q -f raw "$VM_DIR/free.raw" 1M
+	expect 2 lazyclone base rm "$VM_DIR/free.raw" </dev/null
+	says "nobody is there to be asked"
+	[ -e "$VM_DIR/free.raw" ]
+	rm "$VM_DIR/free.raw"
 	# By another name it is the same file.
 	ln "$image" "$VM_DIR/link.raw"
 	expect 4 lazyclone base rm --yes "$VM_DIR/link.raw"
